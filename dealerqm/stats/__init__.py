@@ -1,0 +1,1 @@
+"""Kernels that several subjects share: intervals, shrinkage, survival, change, text."""
