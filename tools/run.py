@@ -6,6 +6,7 @@ Standard library only. The syntax stays readable for old Pythons, so that they c
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import re
@@ -83,13 +84,14 @@ def venv_script(name, venv=VENV, windows=os.name == "nt"):
 
 
 def fingerprint(lock, project, python, root):
-    """What `.venv` was made from: it is rebuilt when any of these changes."""
-    parts = (lock, project, python.encode(), str(root).encode())
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+    """What `.venv` is made from; settings of the tools in pyproject.toml do not count."""
+    package = json.dumps([project["build-system"], project["project"]])
+    return hashlib.sha256("\0".join((lock, package, python, str(root))).encode()).hexdigest()
 
 
 def wanted():
-    return fingerprint(LOCK.read_bytes(), PROJECT.read_bytes(), platform.python_version(), ROOT)
+    lock_text = LOCK.read_text(encoding="utf-8")
+    return fingerprint(lock_text, read_project(), platform.python_version(), ROOT)
 
 
 def is_ready(stamp=STAMP):
@@ -161,12 +163,17 @@ def lock_line():
 def follow(command):
     """Run a command with pip's many lines shown as a counter; its last lines if it fails."""
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, encoding="utf-8"
+        command,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
     )
     count, lines = 0, []
     for line in process.stdout:
         lines.append(line)
-        if line.startswith("Collecting "):
+        if line.startswith(("Collecting ", "Processing ")):
             count += 1
             show_progress(f"collected {count} packages")
         elif line.startswith("Installing "):
