@@ -162,23 +162,17 @@ def lock_line():
 
 def follow(command):
     """Run a command with pip's many lines shown as a counter; its last lines if it fails."""
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-    )
+    streams = {"stdout": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
     count, lines = 0, []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith(("Collecting ", "Processing ")):
-            count += 1
-            show_progress(f"collected {count} packages")
-        elif line.startswith("Installing "):
-            show_progress(f"collected {count} packages, unpacking them", last=True)
-    if process.wait() != 0:
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), **streams) as process:
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith(("Collecting ", "Processing ")):
+                count += 1
+                show_progress(f"collected {count} packages")
+            elif line.startswith("Installing "):
+                show_progress(f"collected {count} packages, unpacking them", last=True)
+    if process.returncode != 0:
         sys.stdout.write("".join(lines[-20:]))
     return process.returncode
 
