@@ -268,6 +268,18 @@ def test_foreign_variables_do_not_reach_the_tasks(monkeypatch):
     assert env["PATH"].split(os.pathsep)[0] == str(run.venv_script("python").parent)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for apt-get is a shell script")
+def test_chromium_is_installed_by_the_documented_lines(tmp_path, monkeypatch):
+    apt, log = tmp_path / "apt-get", tmp_path / "log"
+    lines = [f'echo "$@" >> "{log}"', f'/bin/cp "$0" "{tmp_path / "chromium"}"']
+    apt.write_text("\n".join(["#!/bin/sh", *lines, ""]), encoding="utf-8")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run.provide_chromium()
+    expected = ["update", "install -y --no-install-recommends chromium"]
+    assert log.read_text(encoding="utf-8").splitlines() == expected
+
+
 def test_chromium_that_cannot_be_installed_fails_the_tests_of_ci(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(run.Stop, match="no Chromium for the browser tests"):
