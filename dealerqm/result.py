@@ -148,12 +148,18 @@ class Result:
 
     def show(self, lang: str = "zh") -> pd.DataFrame:
         """Return the table for readers: words and rounded numbers in one language."""
-        shown = {
-            labels.text(self.COLUMNS[name].label, lang): [
-                spell(value, self.COLUMNS[name].measure, lang) for value in self.frame[name]
+        rows = self.frame.to_dict("list")
+        kpis = self.note.get("kpis", {})
+        known = [kpis.get(name, {}) for name in rows.get("kpi", [""] * len(self.frame))]
+        shown = {}
+        for name, column in self.COLUMNS.items():
+            heading = labels.text(column.label, lang)
+            if heading in shown:
+                heading = f"{heading} ({name})"
+            shown[heading] = [
+                spell_kpi(value, column.measure, kpi, lang)
+                for value, kpi in zip(rows[name], known, strict=True)
             ]
-            for name in self.frame.columns
-        }
         return pd.DataFrame(shown)
 
     def plot(self, lang: str = "zh") -> Picture:
@@ -199,6 +205,43 @@ def plain(value: Any) -> Any:  # noqa: ANN401  JSON is untyped
     return value
 
 
+def spell_kpi(value: Any, measure: str, kpi: Mapping[str, Any], lang: str) -> str:  # noqa: ANN401
+    """Return one cell whose spelling depends on the KPI of its row.
+
+    Parameters
+    ----------
+    value : object
+        The cell.
+    measure : str
+        ``kpi`` and ``kpi_change`` follow the KPI's measure, ``kpi_name`` and ``unit_name`` give
+        names; anything else is spelled by ``spell``.
+    kpi : mapping
+        ``label, measure, unit`` of the row's KPI.
+    lang : str
+        Language code.
+
+    Returns
+    -------
+    str
+        Rounded number with its sign or unit, or a name.
+
+    Examples
+    --------
+    >>> csat = {"label": {"en": "Satisfied"}, "measure": "share", "unit": ""}
+    >>> spell_kpi(0.9, "kpi", csat, "en"), spell_kpi(0.012, "kpi_change", csat, "en")
+    ('90.0%', '+1.2')
+    """
+    if measure == "kpi_name":
+        return str(kpi["label"][lang]) if kpi else str(value)
+    if measure == "unit_name":
+        return labels.text("unit_type.group", lang) if value == "group" else str(value)
+    if measure == "kpi":
+        return spell(value, kpi.get("measure", "value"), lang)
+    if measure == "kpi_change":
+        return spell(value, _CHANGES[kpi.get("measure", "value")], lang)
+    return spell(value, measure, lang)
+
+
 def spell(value: Any, measure: str, lang: str) -> str:  # noqa: ANN401
     """Return one cell for readers.
 
@@ -208,8 +251,8 @@ def spell(value: Any, measure: str, lang: str) -> str:  # noqa: ANN401
         The cell; missing becomes an en dash.
     measure : str
         ``share`` (shown in percent), ``points`` (difference of shares, in percentage points),
-        ``count``, ``value``, ``p``, ``flag``, ``date``, ``text``, or ``word:<prefix>`` for a key
-        of ``labels.toml`` below the prefix.
+        ``score`` (times 100), ``count``, ``value``, ``signed``, ``p``, ``flag``, ``date``,
+        ``text``, or ``word:<prefix>`` for a key of ``labels.toml`` below the prefix.
     lang : str
         Language code.
 
@@ -239,9 +282,12 @@ def _number(value: float, _: str) -> str:
     return f"{value:,.{digits}f}"
 
 
+_CHANGES = {"share": "points", "score": "points", "value": "signed"}
 _WRITERS: Mapping[str, Callable[[Any, str], str]] = {
     "share": lambda value, _: f"{100 * value:.1f}%",
     "points": lambda value, _: f"{100 * value:+.1f}",
+    "score": lambda value, _: f"{100 * value:.0f}",
+    "signed": lambda value, lang: ("+" if value > 0 else "") + _number(value, lang),
     "count": lambda value, _: f"{int(value):,}",
     "value": _number,
     "p": lambda value, _: "<0.001" if value < 0.001 else f"{value:.3f}",  # noqa: PLR2004

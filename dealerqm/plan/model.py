@@ -101,6 +101,13 @@ class Kpi:
         """Whether values are shares between 0 and 1."""
         return self.stat in ("share", "within")
 
+    @property
+    def measure(self) -> str:
+        """How values are spelled for readers: ``share``, ``score`` or ``value``."""
+        if self.is_share or self.stat == "spread":
+            return "share"
+        return "score" if self.stat == "nps" else "value"
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -144,6 +151,13 @@ class Plan:
     benchmarks: Mapping[str, Mapping[str, Any]]
     digest: str
     source: str = field(default="plan.toml", compare=False)
+
+    def words(self) -> dict[str, dict[str, Any]]:
+        """Return what a table needs to name and spell KPIs: label, measure and unit of each."""
+        return {
+            name: {"label": kpi.label, "measure": kpi.measure, "unit": kpi.unit}
+            for name, kpi in self.kpis.items()
+        }
 
     def kpi(self, name: str) -> Kpi:
         """Return a KPI by name, or say which names are near."""

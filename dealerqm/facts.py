@@ -1,0 +1,300 @@
+"""Questions to row-level data, answered by small frames of sufficient statistics.
+
+The only module that queries rows. It is written once over narwhals; DuckDB over the snapshot's
+Parquet is the default engine, pandas frames serve tests, Spark tables can be handed over.
+
+Traps of the portability layer that shape the code: conditions become integer columns before
+``group_by`` (a ``when`` inside ``agg`` is ignored by some engines), ``agg`` holds only sums and
+counts, sums of integers are cast to int64, and no date arithmetic is done here (ingest stores
+period keys and durations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+from typing import Any
+
+import narwhals as nw
+import pandas as pd
+
+from dealerqm.conditions import Term
+from dealerqm.errors import MethodError
+
+Flag = tuple[Term, ...]
+MINUTE = 60
+ROWS_CAP = 100_000
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Which rows of which table, grouped how.
+
+    Attributes
+    ----------
+    table : str
+        Table of the snapshot.
+    by : tuple of str
+        Columns to group by; rows where one is missing are left out.
+    where : tuple of Term
+        Rows that count; a row whose column is missing does not.
+    between : (str, date, date) or None
+        Day column with first and last day, both included.
+    """
+
+    table: str
+    by: tuple[str, ...]
+    where: tuple[Term, ...] = ()
+    between: tuple[str, date, date] | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The questions, over any engine that narwhals knows.
+
+    Attributes
+    ----------
+    table : callable
+        Table name to a native frame (DuckDB relation, pandas or Spark frame).
+    """
+
+    table: Callable[[str], Any]
+
+    def counts(self, ask: Ask, flags: Mapping[str, Flag]) -> pd.DataFrame:
+        """Count rows, and rows that satisfy conditions.
+
+        Parameters
+        ----------
+        ask : Ask
+            Rows and grouping.
+        flags : mapping of str to tuple of Term
+            Name to condition.
+
+        Returns
+        -------
+        DataFrame
+            ``by``, ``rows``, and per flag ``<name>`` (rows where it holds) and ``<name>_known``
+            (rows where all its columns are filled); int64, sorted by ``by``.
+        """
+        columns = {}
+        for name, terms in flags.items():
+            columns[name] = (_known(terms) & _holds(terms)).cast(nw.Int64)
+            columns[f"{name}_known"] = _known(terms).cast(nw.Int64)
+        return self._sum(ask, columns)
+
+    def within(self, ask: Ask, duration: str, age: str, limit: int) -> pd.DataFrame:
+        """Count rows finished within a time limit, late, and still pending.
+
+        Parameters
+        ----------
+        ask : Ask
+            Rows and grouping.
+        duration, age : str
+            Columns in seconds: time to the event (missing while open), and time watched.
+        limit : int
+            Seconds; a duration equal to the limit is in time.
+
+        Returns
+        -------
+        DataFrame
+            ``by``, ``rows``, ``in_time``, ``late`` (finished late, or open past the limit),
+            ``pending`` (open, limit not yet reached); int64, sorted by ``by``.
+        """
+        done = ~nw.col(duration).is_null()
+        quick = done & (nw.col(duration) <= limit).fill_null(value=False)
+        overdue = ~done & (nw.col(age) > limit).fill_null(value=False)
+        columns = {
+            "in_time": quick.cast(nw.Int64),
+            "late": ((done & ~quick) | overdue).cast(nw.Int64),
+            "pending": (~done & ~overdue).cast(nw.Int64),
+        }
+        return self._sum(ask, columns)
+
+    def histogram(self, ask: Ask, column: str) -> pd.DataFrame:
+        """Count the rows per value of a whole-number column.
+
+        Parameters
+        ----------
+        ask : Ask
+            Rows and grouping.
+        column : str
+            Integer column (seconds, fen, scores).
+
+        Returns
+        -------
+        DataFrame
+            ``by``, ``value`` (missing where the column is), ``count``; sorted.
+        """
+        return self._histogram(ask, {"value": nw.col(column)})
+
+    def spells(
+        self, ask: Ask, event_after: str, age: str, *, until: int | None = None
+    ) -> pd.DataFrame:
+        """Count rows per time to the event or to the end of watching, in whole minutes.
+
+        Parameters
+        ----------
+        ask : Ask
+            Rows and grouping.
+        event_after, age : str
+            Columns in seconds: time to the event (missing if none yet), and time watched.
+        until : int or None
+            Seconds after which nothing counts: later times become this time without event.
+
+        Returns
+        -------
+        DataFrame
+            ``by``, ``value`` (minutes; missing where both columns are), ``event`` (0 or 1),
+            ``count``; sorted.
+        """
+        happened = ~nw.col(event_after).is_null()
+        time = nw.coalesce(nw.col(event_after), nw.col(age))
+        if until is not None:
+            beyond = (time > until).fill_null(value=False)
+            happened = happened & ~beyond
+            time = nw.when(beyond).then(nw.lit(until)).otherwise(time)
+        return self._histogram(ask, {"value": time // MINUTE, "event": happened.cast(nw.Int64)})
+
+    def weighted(
+        self, ask: Ask, weights: Sequence[tuple[Flag, Mapping[str, float]]], *, grain: float
+    ) -> pd.DataFrame:
+        """Count the rows per weighted mean of several columns.
+
+        Parameters
+        ----------
+        ask : Ask
+            Rows and grouping.
+        weights : sequence of (condition, mapping)
+            The first condition that a row satisfies gives its column weights.
+        grain : float
+            The weighted mean is multiplied by this and rounded to a whole number.
+
+        Returns
+        -------
+        DataFrame
+            ``by``, ``value`` (int, missing where no column is filled), ``count``; sorted.
+        """
+        value: nw.Expr = nw.lit(None, dtype=nw.Float64)
+        for flag, columns in reversed(weights):
+            value = nw.when(_holds(flag)).then(_mean(columns) * grain).otherwise(value)
+        return self._histogram(ask, {"value": value.round(0).cast(nw.Int64)})
+
+    def extent(self, table: str, column: str) -> tuple[Any, Any]:
+        """Return the smallest and largest value of a column.
+
+        Parameters
+        ----------
+        table, column : str
+            Where to look.
+
+        Returns
+        -------
+        (object, object)
+            Missing values when the column is empty.
+        """
+        frame = nw.from_native(self.table(table)).lazy()
+        ends = frame.select(low=nw.col(column).min(), high=nw.col(column).max())
+        row = ends.collect("pandas").to_native().iloc[0]
+        return row["low"], row["high"]
+
+    def rows(self, ask: Ask, columns: Sequence[str], *, cap: int = ROWS_CAP) -> pd.DataFrame:
+        """Return the named columns of the rows, or refuse past the cap.
+
+        Parameters
+        ----------
+        ask : Ask
+            Rows; its ``by`` columns come first and give the order.
+        columns : sequence of str
+            Further columns.
+        cap : int
+            At most so many rows.
+
+        Returns
+        -------
+        DataFrame
+            Sorted by all its columns.
+
+        Raises
+        ------
+        MethodError
+            If there are more rows than the cap.
+        """
+        names = [*ask.by, *columns]
+        frame = self._frame(ask).select(*names)
+        found = frame.head(cap + 1).collect("pandas").to_native()
+        if len(found) > cap:
+            raise MethodError(
+                f"{ask.table}: more than {cap} rows asked for; ask for fewer days, stores or "
+                "columns, or for counts."
+            )
+        return _sorted(found, names)
+
+    def _frame(self, ask: Ask) -> nw.LazyFrame[Any]:
+        frame: nw.LazyFrame[Any] = nw.from_native(self.table(ask.table)).lazy()
+        keep = [~nw.col(name).is_null() for name in ask.by]
+        if ask.where:
+            keep.append(_known(ask.where) & _holds(ask.where))
+        if ask.between:
+            day, first, last = ask.between
+            keep.append((nw.col(day) >= first) & (nw.col(day) <= last))
+        return frame.filter(reduce(lambda a, b: a & b, keep)) if keep else frame
+
+    def _sum(self, ask: Ask, columns: Mapping[str, nw.Expr]) -> pd.DataFrame:
+        frame = self._frame(ask).select(*ask.by, rows=nw.lit(1, dtype=nw.Int64), **columns)
+        names = ["rows", *columns]
+        sums = frame.group_by(*ask.by).agg(*(nw.col(name).sum() for name in names))
+        found = sums.collect("pandas").to_native()
+        return _sorted(found.astype(dict.fromkeys(names, "int64")), list(ask.by))
+
+    def _histogram(self, ask: Ask, columns: Mapping[str, nw.Expr]) -> pd.DataFrame:
+        frame = self._frame(ask).select(*ask.by, **columns, count=nw.lit(1, dtype=nw.Int64))
+        names = [*ask.by, *columns]
+        sums = frame.group_by(*names).agg(nw.col("count").sum())
+        found = sums.collect("pandas").to_native().astype({"count": "int64"})
+        found["value"] = found["value"].astype("Int64")
+        return _sorted(found, names)
+
+
+def _holds(terms: Flag) -> nw.Expr:
+    return reduce(lambda a, b: a & b, (_term(term) for term in terms), nw.lit(value=True))
+
+
+def _known(terms: Flag) -> nw.Expr:
+    filled = (~nw.col(term.column).is_null() for term in terms if term.op != "present")
+    return reduce(lambda a, b: a & b, filled, nw.lit(value=True))
+
+
+def _term(term: Term) -> nw.Expr:
+    column = nw.col(term.column)
+    expression = _OPERATORS[term.op](column, term.values).fill_null(value=False)
+    return ~expression if term.negated else expression
+
+
+_OPERATORS: Mapping[str, Callable[[nw.Expr, tuple[Any, ...]], nw.Expr]] = {
+    "true": lambda column, _: column,
+    "present": lambda column, _: ~column.is_null(),
+    "in": lambda column, values: column.is_in(list(values)),
+    "==": lambda column, values: column == values[0],
+    "!=": lambda column, values: column != values[0],
+    "<": lambda column, values: column < values[0],
+    "<=": lambda column, values: column <= values[0],
+    ">": lambda column, values: column > values[0],
+    ">=": lambda column, values: column >= values[0],
+}
+
+
+def _mean(weights: Mapping[str, float]) -> nw.Expr:
+    total = reduce(
+        lambda a, b: a + b, (nw.col(c).fill_null(0) * float(w) for c, w in weights.items())
+    )
+    weight = reduce(
+        lambda a, b: a + b,
+        ((~nw.col(c).is_null()).cast(nw.Float64) * float(w) for c, w in weights.items()),
+    )
+    return nw.when(weight > 0).then(total / weight)
+
+
+def _sorted(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    return frame.sort_values(names, kind="stable").reset_index(drop=True)
