@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from dealerqm import period as periods
 from dealerqm.facts import Facts
@@ -210,6 +211,8 @@ def _findings(table: pd.DataFrame, plan: Plan, period: Period) -> tuple[Finding,
     for row in table[table["verdict"] == "missed"].to_dict("records"):
         severity = "act" if row["unit_type"] == GROUP else "watch"
         found.append(_finding(row, plan, period, ("goal_missed", severity, "worse")))
+    for row in table[_at_risk(table, plan)].to_dict("records"):
+        found.append(_finding(row, plan, period, ("goal_at_risk", "watch", "worse")))
     for name in _CHANGES:
         beyond = table[name.replace("change", "beyond")].fillna(value=False).astype(bool)
         for row in table[beyond].to_dict("records"):
@@ -219,6 +222,17 @@ def _findings(table: pd.DataFrame, plan: Plan, period: Period) -> tuple[Finding,
             severity = "watch" if worse_group else "info"
             found.append(_finding(row, plan, period, (name, severity, direction)))
     return tuple(found)
+
+
+def _at_risk(table: pd.DataFrame, plan: Plan) -> pd.Series:
+    """Mark the rows whose true value misses the goal with at least the plan's probability."""
+    z = float(special.ndtri(0.5 + plan.settings["statistics"]["confidence"] / 2))
+    error = (table["high"] - table["low"]) / (2 * z)
+    up = table["kpi"].map({name: kpi.better == "up" for name, kpi in plan.kpis.items()})
+    short = (table["goal"] - table["value"]).where(up, table["value"] - table["goal"])
+    miss = special.ndtr((short / error.where(error > 0)).to_numpy(float))
+    open_ = table["verdict"] == "cannot_tell"
+    return open_ & (miss >= plan.settings["warning"]["miss_probability"])
 
 
 def _direction(kpi: Kpi, change: float) -> str:

@@ -31,7 +31,7 @@ _SETTINGS = {
     "statistics": ("confidence", "minimum_n", "minimum_at_risk", "bootstrap_replicates", "seed"),
     "publication": ("k",),
     "charts": ("sigma", "baseline_periods", "minimum_periods", "false_alarms"),
-    "warning": ("near_goal",),
+    "warning": ("miss_probability",),
     "guarantee": ("assembly", "level2", "minor"),
     "training": ("valid_months",),
 }
