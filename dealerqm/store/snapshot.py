@@ -218,7 +218,7 @@ def _verify(path: Path, manifest: Mapping[str, Any]) -> None:
 def _seal(manifest: Mapping[str, Any]) -> str:
     content = {key: value for key, value in manifest.items() if key != "seal"}
     text = json.dumps(content, ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8")).hexfiles.digest()
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _records(frame: pd.DataFrame) -> dict[str, list[Any]]:
