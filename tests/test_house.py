@@ -31,6 +31,7 @@ IMPORTERS = {
     "python_calamine": {"ingest"},
     "csv": {"ingest"},
 }
+ONE_IMPORTER = ("matplotlib", "duckdb", "narwhals", "python_calamine")
 FILE_READERS = {"read_csv", "read_excel", "read_table", "read_fwf", "ExcelFile"}
 LOGIC = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.For, ast.AsyncFor,
@@ -139,6 +140,15 @@ def foreign_imports(package):
         readers = [n for n in calls if n.attr in FILE_READERS and importer != "ingest"]
         found += [f"{path}:{node.lineno} reads a file by {node.attr}" for node in readers]
     return found
+
+
+def several_importers(package):
+    """Libraries that more than one module imports, of those that have one importer."""
+    found = {library: set() for library in ONE_IMPORTER}
+    for path, tree in modules(package).items():
+        for _, name in imports(ast.walk(tree)):
+            found.get(name.split(".")[0], set()).add(str(path))
+    return [f"{lib} in {', '.join(sorted(p))}" for lib, p in found.items() if len(p) > 1]
 
 
 def long_modules(package):
@@ -291,8 +301,8 @@ def broken_layers(root):
 @pytest.mark.parametrize(
     "check",
     [
-        import_cycles, foreign_imports, long_modules, long_functions, many_parameters,
-        undocumented, asserts, prints,
+        import_cycles, foreign_imports, several_importers, long_modules, long_functions,
+        many_parameters, undocumented, asserts, prints,
     ],
 )  # fmt: skip
 def test_package_keeps(check):
@@ -347,6 +357,8 @@ def function(lines, name="f"):
         (foreign_imports, {"kpi": "import statsmodels.api as sm"}, "imports statsmodels.api"),
         (foreign_imports, {"kpi": "from statsmodels import api"}, "imports statsmodels.api"),
         (foreign_imports, {"kpi": "pd.read_csv('x')"}, "kpi.py:1 reads a file by read_csv"),
+        (several_importers, {"plot__a": "import matplotlib", "plot__b": "from matplotlib import x"},
+         "matplotlib in plot/a.py, plot/b.py"),
         (long_modules, {"kpi": "x = 1\n" * 401}, "kpi.py has 401 lines"),
         (long_functions, {"kpi": function(61)}, "kpi.py:1 f has 61 lines"),
         (long_functions, {"kpi": function(11)}, "median function has 11 lines"),
