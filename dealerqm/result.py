@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pandas as pd
 
@@ -146,13 +146,36 @@ class Result:
         columns = list(self.SUMMARY or self.COLUMNS)
         return self.frame[columns].head(12).reset_index(drop=True)
 
-    def show(self, lang: str = "zh") -> pd.DataFrame:
-        """Return the table for readers: words and rounded numbers in one language."""
+    def where(self, **equal: object) -> Self:
+        """Return the same result with only the rows whose columns have these values."""
+        keep = pd.Series(data=True, index=self.frame.index)
+        for name, wanted in equal.items():
+            if name not in self.COLUMNS:
+                raise MethodError(unknown(f"{type(self).__name__} column", name, self.COLUMNS))
+            keep &= self.frame[name].isin(wanted if isinstance(wanted, list) else [wanted])
+        return replace(self, frame=self.frame[keep])
+
+    def show(self, lang: str = "zh", *, columns: Sequence[str] = ()) -> pd.DataFrame:
+        """Return the table for readers: words and rounded numbers in one language.
+
+        Parameters
+        ----------
+        lang : str
+            Language code.
+        columns : sequence of str
+            Columns to show; none means all.
+
+        Returns
+        -------
+        DataFrame
+            Text only; missing values are en dashes.
+        """
         rows = self.frame.to_dict("list")
         kpis = self.note.get("kpis", {})
         known = [kpis.get(name, {}) for name in rows.get("kpi", [""] * len(self.frame))]
         shown = {}
-        for name, column in self.COLUMNS.items():
+        for name in columns or self.COLUMNS:
+            column = self.COLUMNS[name]
             heading = labels.text(column.label, lang)
             if heading in shown:
                 heading = f"{heading} ({name})"

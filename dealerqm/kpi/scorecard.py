@@ -99,7 +99,8 @@ def scorecard(
     for name, other in zip(_CHANGES, (before, last_year), strict=True):
         table = _change(table, other, name)
     table = _goal(table, plan, period).merge(_complete(history, period), on=KEY, how="left")
-    table = _verdict(table, plan).assign(aligned=aligned)
+    table = _suppress(_verdict(table, plan), plan.settings["publication"]["k"])
+    table = table.assign(aligned=aligned)
     table = table.reindex(columns=list(Scorecard.COLUMNS)).astype(
         {"n": "Int64", "missing": "Int64"}
     )
@@ -198,11 +199,22 @@ def _verdict(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
         ["no_data", "too_early", "few", "cannot_tell", "no_goal", "met", "missed"],
         "cannot_tell",
     )
-    early = verdict == "too_early"
+    return _hide(table.assign(verdict=verdict), verdict == "too_early")
+
+
+def _suppress(table: pd.DataFrame, k: int) -> pd.DataFrame:
+    """Hide what would be said about fewer than k rows; the verdict says so."""
+    small = ((table["n"] > 0) & (table["n"] < k)).to_numpy(bool)
+    table = _hide(table, small)
+    table.loc[small, "verdict"] = "suppressed"
+    table.loc[small, ["n", "missing"]] = np.nan
+    return table
+
+
+def _hide(table: pd.DataFrame, rows: np.ndarray[Any, Any]) -> pd.DataFrame:
     hidden = [*ENDS, *(f"{c}{end}" for c in _CHANGES for end in ("", "_low", "_high"))]
-    table = table.assign(verdict=verdict)
-    table.loc[early, hidden] = np.nan
-    table.loc[early, ["beyond_period", "beyond_year"]] = pd.NA
+    table.loc[rows, hidden] = np.nan
+    table.loc[rows, ["beyond_period", "beyond_year"]] = pd.NA
     return table
 
 

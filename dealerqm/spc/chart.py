@@ -75,7 +75,8 @@ def control_charts(values: pd.DataFrame, plan: Plan, period: Period) -> ControlC
     kinds = values["period"].map(lambda key: parse(key).kind)
     kind = str(kinds.iloc[0]) if len(values) else "month"
     last = of(period.end, kind).key
-    values = values[(values["period"] <= last) & (values["n"] > 0)]
+    k = plan.settings["publication"]["k"]
+    values = values[(values["period"] <= last) & (values["n"] >= k)]
     frames = []
     for name, part in values.groupby("kpi", sort=True):
         frames.append(_charts(part, plan.kpi(str(name)), plan, period))
@@ -90,6 +91,7 @@ def control_charts(values: pd.DataFrame, plan: Plan, period: Period) -> ControlC
         "sigma_estimator": "mean moving range of neighbouring points",
         "missing": "never bridged",
         "sigma_z_floor": "off",
+        "smallest_n": k,
         "points_judged": points,
         "expected_false_alarms": points * rate,
         "kpis": plan.words(),
