@@ -243,8 +243,8 @@ def _at_risk(table: pd.DataFrame, plan: Plan) -> pd.Series:
     up = table["kpi"].map({name: kpi.better == "up" for name, kpi in plan.kpis.items()})
     short = (table["goal"] - table["value"]).where(up, table["value"] - table["goal"])
     miss = special.ndtr((short / error.where(error > 0)).to_numpy(float))
-    open_ = table["verdict"] == "cannot_tell"
-    return open_ & (miss >= plan.settings["warning"]["miss_probability"])
+    likely: pd.Series = table["verdict"] == "cannot_tell"
+    return likely & (miss >= plan.settings["warning"]["miss_probability"])
 
 
 def _direction(kpi: Kpi, change: float) -> str:

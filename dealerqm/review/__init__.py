@@ -1,0 +1,25 @@
+"""The quarterly review: from a snapshot and a plan to everything that the report shows.
+
+``run`` is a pure function of the snapshot, the plan and the parameters; ``start`` is its door for
+notebooks and the command line, which checks the parameters first.
+"""
+
+from dealerqm.review.model import Counts, Quality, Review
+from dealerqm.review.run import Parameters, prepare, project_plan, run, start
+from dealerqm.review.stamp import code_digest, lock_digest
+from dealerqm.review.words import finding_text, sentences
+
+__all__ = [
+    "Counts",
+    "Parameters",
+    "Quality",
+    "Review",
+    "code_digest",
+    "finding_text",
+    "lock_digest",
+    "prepare",
+    "project_plan",
+    "run",
+    "sentences",
+    "start",
+]

@@ -1,0 +1,108 @@
+"""What a review holds: its parts, its findings, its named numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from dealerqm.kpi import Scorecard
+from dealerqm.period import Period
+from dealerqm.plan import Plan
+from dealerqm.result import Finding, Result, Unit, plain
+from dealerqm.signals import Signals
+from dealerqm.spc import ControlCharts
+
+_CHANGE_FACTS = ("change_period", "change_period_low", "change_period_high", "beyond_period")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality(Result):
+    """Problems of the exports, grouped: one row per file, column and rule."""
+
+    COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
+        {
+            "file": Unit("text", "column.file"),
+            "sheet": Unit("text", "column.sheet"),
+            "column": Unit("text", "column.column"),
+            "rule": Unit("word:issue", "column.rule"),
+            "action": Unit("word:action", "column.action"),
+            "count": Unit("count", "column.count"),
+            "first_row": Unit("count", "column.first_row"),
+            "expected": Unit("text", "column.allowed"),
+        }
+    )
+    SUMMARY: ClassVar[tuple[str, ...]] = ("file", "column", "rule", "action", "count")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts(Result):
+    """Rows of every file: loaded + quarantined + duplicates + non-data = rows."""
+
+    COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
+        {
+            "file": Unit("text", "column.file"),
+            "table": Unit("text", "column.table"),
+            "rows": Unit("count", "column.rows"),
+            "loaded": Unit("count", "column.loaded"),
+            "quarantined": Unit("count", "column.quarantined"),
+            "duplicates": Unit("count", "column.duplicates"),
+            "non_data": Unit("count", "column.non_data"),
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """Everything that a report of one period shows.
+
+    Attributes
+    ----------
+    period : Period
+        The reviewed period.
+    plan : Plan
+        The plan it is judged by.
+    stamp : mapping
+        Snapshot, date, digests, versions, parameters: what makes the review repeatable.
+    scorecard, charts, signals, quality, counts : Result
+        The parts.
+    values : DataFrame
+        KPI values of all periods of the reviewed kind.
+    """
+
+    period: Period
+    plan: Plan
+    stamp: Mapping[str, Any]
+    scorecard: Scorecard
+    charts: ControlCharts
+    signals: Signals
+    quality: Quality
+    counts: Counts
+    values: pd.DataFrame = field(repr=False)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings, ranked."""
+        return self.signals.findings
+
+    @cached_property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Named numbers: ``<kpi>.<unit>`` to value, interval, n, unit and definition version."""
+        named = {}
+        for row in self.scorecard.table.to_dict("records"):
+            kpi = self.plan.kpis[row["kpi"]]
+            named[f"{kpi.name}.{row['unit']}"] = plain(
+                {
+                    "period": row["period"],
+                    **{name: row[name] for name in ("value", "low", "high", "n", "verdict")},
+                    **{name: row[name] for name in _CHANGE_FACTS},
+                    "unit": kpi.unit or kpi.measure,
+                    "version": kpi.version,
+                    "unit_type": row["unit_type"],
+                }
+            )
+        return named

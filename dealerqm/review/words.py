@@ -1,0 +1,84 @@
+"""The sentences of a review: findings and totals in words, from ``labels.toml``."""
+
+from __future__ import annotations
+
+from dealerqm import labels
+from dealerqm.plan import Plan
+from dealerqm.result import Finding, spell_kpi
+from dealerqm.review.model import Review
+
+
+def sentences(review: Review, lang: str) -> list[tuple[str, str]]:
+    """Return the verdict of the period in a few sentences.
+
+    Parameters
+    ----------
+    review : Review
+        The review.
+    lang : str
+        Language code.
+
+    Returns
+    -------
+    list of (str, str)
+        Sentence and the id of the finding behind it, empty for totals.
+    """
+    group = review.scorecard.table.query("unit_type == 'group'")
+    verdicts = group["verdict"].value_counts()
+    counted = {name: int(verdicts.get(name, 0)) for name in ("met", "missed", "cannot_tell")}
+    goals = int(group["goal"].notna().sum())
+    told = [(labels.text("sentence.goals", lang, goals=goals, **counted), "")]
+    told += [_told(review, f, lang) for f in _first(review, "goal_missed", "worse", 2)]
+    told += [_told(review, f, lang) for f in _first(review, "change_period", "worse", 1)]
+    told += [_told(review, f, lang) for f in _first(review, "change_period", "better", 1)]
+    if len(told) == 1:
+        told.append((labels.text("sentence.quiet", lang), ""))
+    note = review.signals.note
+    alarms = sum(f.subject == "spc" for f in review.findings)
+    told.append((labels.text("sentence.alarms", lang, alarms=alarms,
+                             points=note["points_judged"],
+                             expected=f"{note['expected_false_alarms']:.1f}"), ""))  # fmt: skip
+    return told
+
+
+def _first(review: Review, rule: str, direction: str, n: int) -> list[Finding]:
+    return [
+        f
+        for f in review.findings
+        if (f.rule, f.direction, f.unit_type) == (rule, direction, "group")
+    ][:n]
+
+
+def _told(review: Review, finding: Finding, lang: str) -> tuple[str, str]:
+    return finding_text(finding, review.plan, lang), finding.finding_id
+
+
+def finding_text(finding: Finding, plan: Plan, lang: str) -> str:
+    """Return a finding as a sentence.
+
+    Parameters
+    ----------
+    finding : Finding
+        Any finding of a review.
+    plan : Plan
+        For the KPI's name and measure.
+    lang : str
+        Language code.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
+    kpi = plan.words()[finding.kpi]
+    rule, _, place = finding.rule.partition(":")
+    form = "kpi_change" if rule.startswith("change") else "kpi"
+    numbers = {
+        name: spell_kpi(getattr(finding, name), form, kpi, lang)
+        for name in ("value", "low", "high", "expected")
+    }
+    return labels.text(
+        f"finding.{rule}", lang, kpi=kpi["label"][lang], place=place,
+        unit=spell_kpi(finding.unit, "unit_name", kpi, lang),
+        direction=labels.text(f"direction.{finding.direction}", lang), **numbers,
+    )  # fmt: skip
