@@ -39,6 +39,23 @@ def notebooks(folder: Path) -> list[Path]:
     return found
 
 
+def home(project: Path) -> Path:
+    """Return the folder of the notebooks of a project: its own, else the product's.
+
+    Parameters
+    ----------
+    project : Path
+        Project folder.
+
+    Returns
+    -------
+    Path
+        ``<project>/notebooks`` when it exists, else the folder beside the package.
+    """
+    own = project / "notebooks"
+    return own if own.is_dir() else Path(__file__).resolve().parents[1] / "notebooks"
+
+
 def check_parameters(given: Iterable[str], paths: Iterable[Path]) -> None:
     """Refuse a parameter that no notebook knows.
 
@@ -112,6 +129,30 @@ def execute(path: Path, values: Mapping[str, Any], *, folder: Path) -> Any:  # n
             kernel_name="python3", progress_bar=False, execution_timeout=TIMEOUT_S,
         )  # fmt: skip
     return clean(done)
+
+
+def attempt(path: Path, values: Mapping[str, Any], *, folder: Path) -> tuple[Any, str]:
+    """Run a notebook and tell why when it fails, so that the others go on.
+
+    Parameters
+    ----------
+    path, values, folder
+        As in ``execute``.
+
+    Returns
+    -------
+    (NotebookNode or None, str)
+        The executed notebook and an empty reason, or None and one line.
+    """
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        return execute(path, values, folder=folder), ""
+    except PapermillExecutionError as error:
+        return None, f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except (CellTimeoutError, DeadKernelError) as error:
+        return None, str(error).splitlines()[0]
 
 
 def clean(notebook: Any) -> Any:  # noqa: ANN401

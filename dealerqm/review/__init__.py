@@ -7,7 +7,7 @@ notebooks and the command line, which checks the parameters first.
 from dealerqm.review.model import Counts, Quality, Review
 from dealerqm.review.run import Parameters, prepare, project_plan, run, start
 from dealerqm.review.stamp import code_digest, lock_digest
-from dealerqm.review.words import finding_text, sentences
+from dealerqm.review.words import finding_text, sentences, verdict
 
 __all__ = [
     "Counts",
@@ -22,4 +22,5 @@ __all__ = [
     "run",
     "sentences",
     "start",
+    "verdict",
 ]

@@ -106,3 +106,7 @@ class Review:
                 }
             )
         return named
+
+    def stamped(self) -> pd.DataFrame:
+        """Return the stamp as a table of two columns."""
+        return pd.DataFrame(list(self.stamp.items()), columns=["stamp", "value"])

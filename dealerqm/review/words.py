@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from dealerqm import labels
 from dealerqm.plan import Plan
 from dealerqm.result import Finding, spell_kpi
@@ -39,6 +41,25 @@ def sentences(review: Review, lang: str) -> list[tuple[str, str]]:
                              points=note["points_judged"],
                              expected=f"{note['expected_false_alarms']:.1f}"), ""))  # fmt: skip
     return told
+
+
+def verdict(review: Review, lang: str) -> pd.DataFrame:
+    """Return the verdict of the period as a table, for notebooks.
+
+    Parameters
+    ----------
+    review : Review
+        The review.
+    lang : str
+        Language code.
+
+    Returns
+    -------
+    DataFrame
+        Sentence and the id of its finding.
+    """
+    columns = [labels.text("column.sentence", lang), labels.text("column.finding_id", lang)]
+    return pd.DataFrame(sentences(review, lang), columns=columns)
 
 
 def _first(review: Review, rule: str, direction: str, n: int) -> list[Finding]:

@@ -1,0 +1,194 @@
+"""The command line: simulate, ingest, review, diff, check, notebooks, key.
+
+Exit codes: 0 done, 1 a problem in the data, 2 a wrong call.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import date, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dealerqm import __version__
+from dealerqm.errors import DealerqmError, ParameterError
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors raised on purpose into one message and their exit code."""
+
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> None:  # noqa: ANN401
+        try:
+            command(*args, **options)
+        except DealerqmError as error:
+            click.echo(f"dealerqm: {error}", err=True)
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            sys.exit(1)
+
+    return run
+
+
+@click.group()
+@click.version_option(__version__)
+def main() -> None:
+    """Honest quarterly quality reviews for groups of car sales-and-service stores."""
+
+
+@main.command()
+@click.option("--out", type=FOLDER, default="data/samples", help="Where to write the group.")
+@click.option("--seed", type=int, default=None, help="Seed; the default makes the sample.")
+@_told
+def simulate(out: Path, seed: int | None) -> None:
+    """Write the raw exports of a simulated group, with its planted truth."""
+    from dealerqm import simulate as simulator
+
+    simulator.simulate(out, **({} if seed is None else {"seed": seed}))
+    click.echo(out.as_posix())
+
+
+@main.command()
+@click.argument("path", type=FILE)
+@_told
+def key(path: Path) -> None:
+    """Make a new pseudonym key; keep it outside the project folder and back it up."""
+    from dealerqm import privacy
+
+    privacy.new_key(path)
+    click.echo(f"{path.as_posix()}: new key written. Without it pseudonyms cannot be repeated.")
+
+
+@main.command()
+@click.option("--raw", type=FOLDER, required=True, help="Folder of exports.")
+@click.option("--project", type=FOLDER, default=".", help="Project folder.")
+@click.option("--key", "key_file", type=FILE, default=None, help="Key file.")
+@click.option("--as-of", type=DAY, default=None, help="Last day used; default: last in the data.")
+@click.option("--mapping", type=FILE, default=None, help="TOML file for unknown headers.")
+@_told
+def ingest(
+    raw: Path, project: Path, key_file: Path | None, as_of: datetime | None, mapping: Path | None
+) -> None:
+    """Read raw exports into a new snapshot of the project."""
+    snapshot = _ingest(raw, project, key_file, (as_of.date() if as_of else None, mapping))
+    click.echo(_summary(snapshot))
+    click.echo(f"snapshot {snapshot.id} as of {snapshot.as_of}")
+
+
+def _ingest(
+    raw: Path, project: Path, key_file: Path | None, rest: tuple[date | None, Path | None]
+) -> Any:  # noqa: ANN401
+    from dealerqm import ingest as importer
+    from dealerqm import privacy
+    from dealerqm.review import project_plan
+
+    as_of, mapping = rest
+    if key_file is None and (raw.parent / "demo.json").is_file():
+        secret = privacy.demo_key(raw.parent)
+    else:
+        secret = privacy.load_key(key_file, project=project)
+    plan = project_plan(project)
+    return importer.ingest(raw, project, plan, key=secret, as_of=as_of, mapping=mapping)
+
+
+def _summary(snapshot: Any) -> str:  # noqa: ANN401
+    counts = snapshot.counts[["rows", "loaded", "quarantined", "duplicates", "non_data"]].sum()
+    read = ", ".join(f"{name} {int(number):,}" for name, number in counts.items())
+    return f"{len(snapshot.counts)} files: {read}; {len(snapshot.issues)} kinds of problem"
+
+
+@main.command()
+@click.option("--project", type=FOLDER, default=".", help="Project folder.")
+@click.option("--period", default="latest", help="2026W31, 2026-07, 2026Q3, 2026 or latest.")
+@click.option("--stores", default="all", help="all, a region, or store ids joined by commas.")
+@click.option("--lang", default="zh", help="Language of the notebooks: zh or en.")
+@click.option("--raw", type=FOLDER, default=None, help="Exports to ingest first.")
+@click.option("--key", "key_file", type=FILE, default=None, help="Key file for --raw.")
+@click.option("--only", default=None, help="Names of notebooks, joined by commas.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Other parameters.")
+@_told
+def review(**options: Any) -> None:  # noqa: ANN401
+    """Review a period: run the notebooks and write the report folder."""
+    from dealerqm import workflow
+
+    if options["raw"] is not None:
+        snapshot = _ingest(options["raw"], options["project"], options["key_file"], (None, None))
+        click.echo(_summary(snapshot), err=True)
+    asked = workflow.Order(
+        project=options["project"], period=options["period"], stores=options["stores"],
+        language=options["lang"], only=options["only"], settings=_settings(options["settings"]),
+    )  # fmt: skip
+    report, failed = workflow.review(asked)
+    for name, reason in failed.items():
+        click.echo(f"dealerqm: {name} failed: {reason}", err=True)
+    click.echo((report / "index.html").as_posix())
+    sys.exit(1 if failed else 0)
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise ParameterError(f"--set: found {pair!r}, expected NAME=VALUE.")
+        found[name.strip()] = value.strip()
+    return found
+
+
+@main.command()
+@click.argument("before", type=FOLDER)
+@click.argument("after", type=FOLDER)
+@click.option("--all", "everything", is_flag=True, help="Also what stayed within noise.")
+@click.option("--lang", default="en", help="zh or en.")
+@_told
+def diff(before: Path, after: Path, everything: bool, lang: str) -> None:  # noqa: FBT001
+    """Compare two report folders: value, change, beyond noise or not."""
+    from dealerqm import compare, plan
+
+    found = compare.compare(compare.read_facts(before), compare.read_facts(after), plan.load())
+    if not everything:
+        found = found.where(outcome=["beyond_noise", "not_comparable"])
+    table = found.show(lang)
+    click.echo(table.to_string(index=False) if len(table) else "No movement beyond noise.")
+
+
+@main.command()
+@click.option("--plan", "plan_file", type=FILE, default=None, help="Plan to check.")
+@click.option("--raw", type=FOLDER, default=None, help="Exports to check without importing.")
+@click.option("--mapping", type=FILE, default=None, help="TOML file for unknown headers.")
+@_told
+def check(plan_file: Path | None, raw: Path | None, mapping: Path | None) -> None:
+    """Check a plan and a folder of exports without importing anything."""
+    from dealerqm import ingest as importer
+    from dealerqm import plan
+
+    checked = plan.load(plan_file)
+    click.echo(f"plan: {len(checked.kpis)} KPIs, digest {checked.digest[:12]}: in order")
+    if raw is None:
+        return
+    found = importer.check(raw, checked, mapping=mapping)
+    click.echo(found.counts.to_string(index=False))
+    if len(found.issues):
+        click.echo(found.issues.to_string(index=False, max_colwidth=60))
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--project", type=FOLDER, default=".", help="Project folder with a snapshot.")
+@_told
+def notebooks(project: Path) -> None:
+    """Run the committed notebooks again and save their cleaned outputs."""
+    from dealerqm import runner
+
+    changed = runner.refresh(
+        runner.home(project), done=lambda path: click.echo(path.name, err=True)
+    )
+    click.echo(f"{len(changed)} notebooks changed")

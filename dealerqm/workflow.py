@@ -1,0 +1,96 @@
+"""A review from order to report folder: parameters, review, notebooks, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dealerqm import report, runner
+from dealerqm.errors import ParameterError, unknown
+from dealerqm.review import Parameters, prepare, run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the command line asks for.
+
+    Attributes
+    ----------
+    project : Path
+        Project folder; its ``notebooks`` are run.
+    period, stores, language : str
+        As in ``review.Parameters``.
+    only : str or None
+        Names of notebooks joined by commas; None means all.
+    settings : mapping
+        Further notebook parameters.
+    """
+
+    project: Path
+    period: str = "latest"
+    stores: str = "all"
+    language: str = "zh"
+    only: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+def review(order: Order) -> tuple[Path, dict[str, str]]:
+    """Check the order, run the review and its notebooks, and publish the report.
+
+    Parameters
+    ----------
+    order : Order
+        What is asked for.
+
+    Returns
+    -------
+    (Path, dict of str to str)
+        Report folder, and the notebooks that failed with the reason.
+
+    Raises
+    ------
+    ParameterError
+        Before anything is written, if a parameter cannot be used.
+    """
+    paths = _chosen(order)
+    runner.check_parameters(order.settings, paths)
+    asked = Parameters(order.period, order.stores, order.language, str(order.project))
+    snapshot, plan, period, regions = prepare(asked)
+    with tqdm(total=len(paths) + 2, disable=None, leave=False, unit="step") as bar:
+        bar.set_description("review")
+        done = run(snapshot, plan, period, regions)
+        bar.update()
+        values = {
+            "project": ".", "period": period.key, "stores": order.stores,
+            "language": order.language, **order.settings,
+        }  # fmt: skip
+        pages: dict[str, Any] = {}
+        failed: dict[str, str] = {}
+        for path in paths:
+            bar.set_description(path.stem)
+            pages[path.stem], reason = runner.attempt(path, values, folder=order.project)
+            if reason:
+                failed[path.stem] = reason
+            bar.update()
+        bar.set_description("report")
+        target = order.project / "reports" / period.key
+        folder = report.write(done, target, notebooks=pages)
+        bar.update()
+    return folder, failed
+
+
+def _chosen(order: Order) -> list[Path]:
+    found = {path.stem: path for path in runner.notebooks(runner.home(order.project))}
+    if order.only is None:
+        return list(found.values())
+    chosen = []
+    for name in (part.strip() for part in order.only.split(",")):
+        match = [stem for stem in found if stem == name or stem.startswith(f"{name}_")]
+        if not match:
+            raise ParameterError(unknown("--only", name, found))
+        chosen += [found[stem] for stem in match]
+    return chosen
