@@ -21,10 +21,10 @@ SENSITIVE = ("", "pseudonym", "drop", "mask")
 PERIOD_KEYS = ("day", "week", "month", "quarter", "weekday")
 _COLUMN_KEYS = {
     "type", "headers", "required", "sensitive", "person", "ref", "min", "max", "values", "codes",
-    "keys",
+    "keys", "planned",
 }  # fmt: skip
 _DERIVED_KEYS = {"type", "unit", "from", "label"}
-_TABLE_KEYS = {"label", "key", "files", "required", "made_from", "columns", "derived"}
+_TABLE_KEYS = {"label", "key", "files", "required", "made_from", "order", "columns", "derived"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Column:
         Numbers that mean "no answer" and become missing.
     keys : bool
         Whether period keys are stored beside it.
+    planned : bool
+        A time that may lie after the snapshot's ``as_of``, such as a promise.
     source : tuple of str
         For a derived column: function of ``ingest/derive.py`` and its arguments.
     unit : str
@@ -75,6 +77,7 @@ class Column:
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     codes: tuple[int, ...] = ()
     keys: bool = False
+    planned: bool = False
     source: tuple[str, ...] = ()
     unit: str = ""
     label: Mapping[str, str] = field(default_factory=dict)
@@ -105,6 +108,8 @@ class Table:
         Whether a review cannot do without it.
     made_from : str
         For a table that ingest makes itself: function of ``ingest/derive.py``.
+    order : tuple of (str, str)
+        Pairs of times: the first is never after the second.
     """
 
     name: str
@@ -114,6 +119,7 @@ class Table:
     files: tuple[str, ...] = ()
     required: bool = False
     made_from: str = ""
+    order: tuple[tuple[str, str], ...] = ()
 
     @property
     def exported(self) -> dict[str, Column]:
@@ -131,7 +137,7 @@ class Table:
         derived = {name: column for name, column in self.columns.items() if column.derived}
         return Table(
             self.name, self.label, self.key, MappingProxyType({**exported, **derived}),
-            self.files, self.required, self.made_from,
+            self.files, self.required, self.made_from, self.order,
         )  # fmt: skip
 
 
@@ -203,6 +209,10 @@ def _table(name: str, body: Mapping[str, Any], where: str) -> Table:
     for part in key:
         if part not in columns:
             raise TableError(unknown(f"{place} key", part, columns))
+    order = tuple((str(first), str(second)) for first, second in body.get("order", ()))
+    for part in (column for pair in order for column in pair):
+        if part not in columns:
+            raise TableError(unknown(f"{place} order", part, columns))
     return Table(
         name=name,
         label=dict(body["label"]),
@@ -211,6 +221,7 @@ def _table(name: str, body: Mapping[str, Any], where: str) -> Table:
         files=tuple(body.get("files", ())),
         required=bool(body.get("required", False)),
         made_from=str(body.get("made_from", "")),
+        order=order,
     )
 
 
@@ -235,6 +246,7 @@ def _column(name: str, spec: Mapping[str, Any], place: str) -> Column:
         values=values,
         codes=tuple(spec.get("codes", ())),
         keys=bool(spec.get("keys", False)),
+        planned=bool(spec.get("planned", False)),
         label=dict(zip(("zh", "en"), headers, strict=False)),
     )
 
