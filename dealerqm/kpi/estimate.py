@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import special
 
 from dealerqm.errors import MethodError
@@ -14,7 +15,7 @@ from dealerqm.facts import MINUTE, Facts
 from dealerqm.kpi.cells import GRAIN, UNIT, Span, cells, stack
 from dealerqm.plan import Kpi, Plan
 from dealerqm.stats import intervals, shrink, survival
-from dealerqm.stats.intervals import Interval
+from dealerqm.stats.intervals import Array, Interval
 
 VALUES = [*UNIT, "kpi", "n", "missing", "k", "value", "low", "high", "watched", "complete"]
 Frames = Mapping[str, pd.DataFrame]
@@ -102,16 +103,14 @@ def _followed(plan: Plan, kpi: Kpi, frames: Frames) -> pd.DataFrame:
     awaited = _awaits_event(kpi)
     rows = []
     for key, part in _parts(frames["spells"]):
-        known = part[part["value"].notna()]
         followed = survival.share_by(
-            known["value"].to_numpy(float), known["event"].to_numpy(bool), known["count"], age,
-            confidence=_confidence(plan),
-        )  # fmt: skip
+            part.values, part.events, part.counts, age, confidence=_confidence(plan)
+        )
         share = followed.share
         if not awaited:
             share = Interval(1 - share.estimate, 1 - share.high, 1 - share.low)
-        n, missing = known["count"].sum(), part.loc[part["value"].isna(), "count"].sum()
-        rows.append((*key, n, missing, *map(float, share), followed.complete))
+        ends = map(float, share)
+        rows.append((*key, part.counts.sum(), part.missing, *ends, followed.complete))
     table = pd.DataFrame(rows, columns=[*UNIT, "n", "missing", "value", "low", "high", "complete"])
     watched = _total(frames["counts"])[[*UNIT, "watched"]]
     return table.merge(watched, on=UNIT, how="left", validate="one_to_one")
@@ -156,9 +155,9 @@ def _mean(plan: Plan, kpi: Kpi, frames: Frames) -> pd.DataFrame:
     if kpi.interval != "bootstrap":
         return _student(plan, frames["values"], kpi.scale)
 
-    def interval(known: pd.DataFrame) -> Interval:
+    def interval(part: _Part) -> Interval:
         return intervals.bootstrap_mean(
-            known["value"], known["count"], replicates=settings["bootstrap_replicates"],
+            part.values, part.counts, replicates=settings["bootstrap_replicates"],
             seed=settings["seed"], confidence=_confidence(plan),
         )  # fmt: skip
 
@@ -189,40 +188,51 @@ def _quantile(plan: Plan, kpi: Kpi, frames: Frames) -> pd.DataFrame:
     confidence = _confidence(plan)
     if kpi.age:
 
-        def censored(known: pd.DataFrame) -> Interval:
+        def censored(part: _Part) -> Interval:
             return survival.quantile(
-                known["value"].to_numpy(float), known["event"].to_numpy(bool), known["count"],
-                kpi.quantile, confidence=confidence,
-            )  # fmt: skip
+                part.values, part.events, part.counts, kpi.quantile, confidence=confidence
+            )
 
         return _each(frames["spells"], censored, kpi.scale / MINUTE)
     method = {"order": intervals.order_quantile, "lognormal": intervals.lognormal_median}
 
-    def plain(known: pd.DataFrame) -> Interval:
-        return method[kpi.interval](
-            known["value"], known["count"], kpi.quantile, confidence=confidence
-        )
+    def plain(part: _Part) -> Interval:
+        return method[kpi.interval](part.values, part.counts, kpi.quantile, confidence=confidence)
 
     return _each(frames["values"], plain, kpi.scale)
 
 
-def _each(
-    frame: pd.DataFrame, interval: Callable[[pd.DataFrame], Interval], scale: float
-) -> pd.DataFrame:
+def _each(frame: pd.DataFrame, interval: Callable[[_Part], Interval], scale: float) -> pd.DataFrame:
     rows = []
     for key, part in _parts(frame):
-        known = part[part["value"].notna()]
-        missing = part.loc[part["value"].isna(), "count"].sum()
-        ends = (float(end) / scale for end in interval(known))
-        rows.append((*key, known["count"].sum(), missing, *ends))
+        ends = (float(end) / scale for end in interval(part))
+        rows.append((*key, part.counts.sum(), part.missing, *ends))
     return pd.DataFrame(rows, columns=[*UNIT, "n", "missing", "value", "low", "high"])
 
 
-def _parts(frame: pd.DataFrame) -> Iterator[tuple[Any, pd.DataFrame]]:
+class _Part(NamedTuple):
+    """The distinct values of one unit and period, missing ones apart."""
+
+    values: Array
+    events: NDArray[np.bool_]
+    counts: Array
+    missing: int
+
+
+def _parts(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], _Part]]:
+    """Yield the added-up histogram of every unit and period, as plain arrays for speed."""
     by = [*UNIT, *(c for c in ("value", "event") if c in frame.columns)]
     sums = frame.groupby(by, as_index=False, dropna=False)["count"].sum()
-    groups: Any = sums.groupby(UNIT)
-    yield from groups
+    value = sums["value"].to_numpy(float, na_value=np.nan)
+    event = sums["event"].to_numpy(bool) if "event" in sums else np.ones(len(sums), bool)
+    count = sums["count"].to_numpy(float)
+    group = sums.groupby(UNIT).ngroup().to_numpy()
+    keys = sums[UNIT].drop_duplicates().itertuples(index=False, name=None)
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    for key, rows in zip(keys, np.split(np.arange(len(sums)), starts[1:]), strict=False):
+        known = rows[np.isfinite(value[rows])]
+        missing = int(count[rows].sum() - count[known].sum())
+        yield key, _Part(value[known], event[known], count[known], missing)
 
 
 def _spread(plan: Plan, kpi: Kpi, of: pd.DataFrame, regions: Mapping[str, str]) -> pd.DataFrame:

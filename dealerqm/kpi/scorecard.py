@@ -244,7 +244,8 @@ def _at_risk(table: pd.DataFrame, plan: Plan) -> pd.Series:
     short = (table["goal"] - table["value"]).where(up, table["value"] - table["goal"])
     miss = special.ndtr((short / error.where(error > 0)).to_numpy(float))
     likely: pd.Series = table["verdict"] == "cannot_tell"
-    return likely & (miss >= plan.settings["warning"]["miss_probability"])
+    marked: pd.Series = likely & (miss >= plan.settings["warning"]["miss_probability"])
+    return marked
 
 
 def _direction(kpi: Kpi, change: float) -> str:
