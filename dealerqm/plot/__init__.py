@@ -1,0 +1,105 @@
+"""Pictures of results: deterministic SVG, readable in Chinese and English.
+
+``PICTURES`` says which picture a result has: one line per class of Result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from dealerqm import labels
+from dealerqm.errors import MethodError
+from dealerqm.plot.canvas import BOTH, FAMILY, Picture, charmap, font_path, visible
+from dealerqm.plot.charts import SERIES, Panel, control_chart, describe, small_multiples
+from dealerqm.plot.forest import forest
+from dealerqm.plot.svg import clean, inline
+
+if TYPE_CHECKING:
+    from dealerqm.result import Result
+
+__all__ = [
+    "BOTH",
+    "FAMILY",
+    "Panel",
+    "Picture",
+    "charmap",
+    "clean",
+    "control_chart",
+    "describe",
+    "draw",
+    "font_path",
+    "forest",
+    "inline",
+    "small_multiples",
+    "visible",
+]
+
+SHOWN = 12  # charts in one picture; choose units or KPIs to see others
+
+
+def draw(result: Result, lang: str = "zh") -> Picture:
+    """Draw a result.
+
+    Parameters
+    ----------
+    result : Result
+        Of a class that has a picture.
+    lang : str
+        Language.
+
+    Returns
+    -------
+    Picture
+        SVG, description and small table.
+
+    Raises
+    ------
+    MethodError
+        If the class has no picture, or the result has no rows; names the classes that have one.
+    """
+    name = type(result).__name__
+    if name not in PICTURES:
+        known = ", ".join(sorted(PICTURES))
+        raise MethodError(f"plot: {name} has no picture. With a picture: {known}.")
+    if result.frame.empty:
+        raise MethodError(f"plot: this {name} has no rows, expected one or more.")
+    return PICTURES[name](result, lang)
+
+
+def _charts(result: Result, lang: str) -> Picture:
+    table = result.table
+    words = result.note.get("kpis", {})
+    panels = {str(kpi): _panel(words.get(kpi, {}), str(kpi)) for kpi in table["kpi"].unique()}
+    keys = table[SERIES].drop_duplicates().head(SHOWN)
+    if len(keys) > 1:
+        return small_multiples(table.merge(keys, on=SERIES), panels=panels, lang=lang)
+    panel = panels[str(table["kpi"].iloc[0])]
+    return control_chart(
+        table, label=panel.label, goal=panel.goal, better=panel.better, measure=panel.measure,
+        lang=lang,
+    )  # fmt: skip
+
+
+def _scorecard(result: Result, lang: str) -> Picture:
+    table = result.table
+    first = table[["unit_type", "unit"]].iloc[0]
+    rows = table[(table["unit_type"] == first["unit_type"]) & (table["unit"] == first["unit"])]
+    words = result.note.get("kpis", {})
+    panels = {str(kpi): _panel(words.get(kpi, {}), str(kpi)) for kpi in rows["kpi"]}
+    names = {kpi: panel.label for kpi, panel in panels.items()}
+    better = {kpi: panel.better for kpi, panel in panels.items()}
+    return forest(rows, names=names, better=better, lang=lang)
+
+
+def _panel(words: Mapping[str, object], kpi: str) -> Panel:
+    """Return how a KPI is drawn from the words in the result's note."""
+    plain = dict.fromkeys(labels.languages(), kpi)
+    return Panel(**{"label": plain} | {k: v for k, v in words.items() if k in _PANEL_KEYS})  # type: ignore[arg-type]
+
+
+_PANEL_KEYS = ("label", "goal", "better", "measure")
+PICTURES: Mapping[str, Callable[[Result, str], Picture]] = MappingProxyType(
+    {"ControlCharts": _charts, "Scorecard": _scorecard}
+)
