@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -93,18 +93,15 @@ def parse(cells: Sequence[str], column: Column) -> Parsed:
     ([123450, <NA>, <NA>], ['number_format', 'range'])
     """
     codes, words = pd.factorize(np.array(cells, dtype=object))
-    found = list(_read_all([str(word) for word in words], column))
-    series = _series([value for value, _ in found], column.type)
-    broken = np.array([rule for _, rule in found], dtype=object)
-    filled = np.array([bool(str(word).strip()) for word in words], dtype=bool)
-    rules = {
-        rule: (broken == rule)[codes] for rule in sorted(set(broken.tolist()) - {""})
-    }  # fmt: skip
+    found, broken = _read_all(words.tolist(), column)
+    series = _series(found, column.type)
+    filled = np.array([bool(word.strip()) for word in words], dtype=bool)
+    rules = {rule: (broken == rule)[codes] for rule in sorted(set(broken.tolist()) - {""})}
     values = series.take(codes).reset_index(drop=True)
     return Parsed(values, filled[codes], rules)
 
 
-def _series(values: list[Any], kind: str) -> pd.Series:
+def _series(values: Sequence[Any] | np.ndarray, kind: str) -> pd.Series:
     if kind in ("int", "money"):
         return pd.Series(pd.array(values, dtype="Int64"))
     if kind == "float":
@@ -116,17 +113,20 @@ def _series(values: list[Any], kind: str) -> pd.Series:
     return pd.Series(np.array(values, dtype=object), dtype="str")
 
 
-def _read_all(words: list[str], column: Column) -> Iterator[Read]:
+def _read_all(words: list[str], column: Column) -> tuple[Sequence[Any] | np.ndarray, np.ndarray]:
+    """Return the value and the rule of each word."""
     if column.type == "text":
-        yield from (_read_text(word) for word in words)
-        return
-    reader = _READERS[column.type](column)
-    plain = [_plain(word) for word in words]
-    if column.type in ("date", "datetime"):
-        yield from _read_times(words, plain, reader)
-        return
-    for word, text in zip(words, plain, strict=True):
-        yield _noted(word, text, reader(text)) if text else (None, "")
+        found = [_read_text(word) for word in words]
+    else:
+        reader = _READERS[column.type](column)
+        plain = [_plain(word) for word in words]
+        if column.type in ("date", "datetime"):
+            return _read_times(words, plain, reader)
+        found = [
+            _noted(word, text, reader(text)) if text else (None, "")
+            for word, text in zip(words, plain, strict=True)
+        ]
+    return [value for value, _ in found], np.array([rule for _, rule in found], dtype=object)
 
 
 def _plain(word: str) -> str:
@@ -143,19 +143,22 @@ def _noted(word: str, text: str, read: Read) -> Read:
 
 def _read_times(
     words: list[str], plain: list[str], reader: Callable[[str], Read]
-) -> Iterator[Read]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Read the words of the commonest form at once and the others one by one."""
     first = next((text for text in plain if text[:1].isdigit()), "")
     form = next((form for form in _FORMATS if _fits(first, form)), _FORMATS[0])
     texts = [text if text[:1].isdigit() else None for text in plain]
     times = pd.to_datetime(pd.Series(texts, dtype="object"), format=form, errors="coerce")
-    years = times.dt.year.to_numpy()
-    seconds = times.to_numpy(dtype="datetime64[s]")
-    for place, (word, text) in enumerate(zip(words, plain, strict=True)):
-        if _YEARS[0] <= years[place] <= _YEARS[1]:
-            yield _noted(word, text, (seconds[place], ""))
-        else:
-            yield _noted(word, text, reader(text)) if text else (None, "")
+    values = times.to_numpy(dtype="datetime64[s]").copy()
+    rules = np.full(len(words), "", dtype=object)
+    done = times.dt.year.between(*_YEARS).to_numpy()
+    unusual = np.array([text != word for word, text in zip(words, plain, strict=True)], dtype=bool)
+    for place in np.flatnonzero(unusual | ~done).tolist():
+        text = plain[place]
+        read = (values[place], "") if done[place] else reader(text) if text else (None, "")
+        value, rules[place] = _noted(words[place], text, read)
+        values[place] = np.datetime64("NaT") if value is None else value
+    return values, rules
 
 
 def _fits(text: str, form: str) -> bool:

@@ -205,12 +205,12 @@ def load_sheet(sheet: Sheet, found: Match, table: Table, issues: Issues) -> Batc
     header = [cell.strip() for cell in sheet.rows[found.header]]
     body = sheet.rows[found.header + 1 :]
     names = {column: header[place] for column, place in found.places.items()}
-    data = [i for i, row in enumerate(body) if _is_data(row, sheet.rows[found.header])]
+    data = [i for i, row in enumerate(body) if match.is_data(row, sheet.rows[found.header])]
     rows = [body[i] for i in data]
     part = Part(
         Sheet(sheet.file, sheet.sheet, sheet.encoding, []), names, header,
         np.array(data, dtype=np.int64) + found.header + 2,
-        [_GLUE.join(cell.replace(_GLUE, " ") for cell in row) for row in rows],
+        [_pack(row) for row in rows],
         len(sheet.rows), len(sheet.rows) - len(rows),
     )  # fmt: skip
     size = len(rows)
@@ -232,8 +232,11 @@ def load_sheet(sheet: Sheet, found: Match, table: Table, issues: Issues) -> Batc
     return batch
 
 
-def _is_data(row: Sequence[str], header: Sequence[str]) -> bool:
-    return any(map(str.strip, row)) and not match.is_total(row) and list(row) != list(header)
+def _pack(row: list[str]) -> str:
+    text = _GLUE.join(row)
+    if text.count(_GLUE) < max(len(row), 1):
+        return text
+    return _GLUE.join(cell.replace(_GLUE, " ") for cell in row)
 
 
 def _check_width(batch: Batch, rows: list[list[str]], width: int, issues: Issues) -> None:

@@ -16,6 +16,7 @@ HEAD_ROWS = 30  # the header stands within so many rows
 _MIN_MATCHED = 2
 _NEAR = 0.5  # of the filled cells of a row: then it is the header of a table that lacks columns
 _TOTALS = ("合计", "总计", "小计", "汇总", "total", "subtotal", "sum", "grand total")
+_LONGEST_TOTAL = 20
 
 Mapped = Mapping[str, Mapping[str, str]]
 
@@ -161,26 +162,27 @@ class Matcher:
         return Match(name, place, places, extra)
 
 
-def is_total(row: Sequence[str]) -> bool:
-    """Return whether a row is a total: its first filled cell says so.
+def is_data(row: list[str], header: list[str]) -> bool:
+    """Return whether a row below the header holds data: not blank, no total, no repeated header.
 
     Parameters
     ----------
-    row : sequence of str
+    row, header : list of str
         The cells.
 
     Returns
     -------
     bool
-        True for rows such as ``合计, , 1234``.
+        False for rows such as ``合计, , 1234``.
 
     Examples
     --------
-    >>> is_total(["", "合计：", "12"]), is_total(["S01", "Total Motors"])
-    (True, False)
+    >>> is_data(["", "合计：", "12"], ["a"]), is_data(["S01", "Total Motors"], ["a"])
+    (False, True)
     """
     first = next((cell for cell in row if cell.strip()), "")
-    return _fold(first).rstrip(":").strip() in _TOTALS
+    total = len(first) < _LONGEST_TOTAL and _fold(first).rstrip(":").strip() in _TOTALS
+    return bool(first) and not total and row != header
 
 
 def _fold(header: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import python_calamine
@@ -213,7 +214,7 @@ def _workbook_sheets(content: bytes, file: str) -> Iterator[Sheet]:
         for name in names:
             rows = workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
             if any(cell != "" for row in rows for cell in row):
-                yield Sheet(file, name, "xlsx", [[_text(cell) for cell in row] for row in rows])
+                yield Sheet(file, name, "xlsx", [_texts(row) for row in rows])
     except (python_calamine.CalamineError, OSError, ValueError, KeyError) as error:
         raise IngestError(
             f"{file}: cannot be read as a workbook ({str(error).splitlines()[0]}); it is damaged. "
@@ -221,9 +222,11 @@ def _workbook_sheets(content: bytes, file: str) -> Iterator[Sheet]:
         ) from None
 
 
+def _texts(row: list[Any]) -> list[str]:
+    return [cell if cell.__class__ is str else _text(cell) for cell in row]
+
+
 def _text(cell: object) -> str:
-    if isinstance(cell, str):
-        return cell
     if isinstance(cell, bool):
         return "TRUE" if cell else "FALSE"
     if isinstance(cell, float):
@@ -309,7 +312,11 @@ def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, file: str) -> N
 def _forbidden(window: bytes) -> bool:
     signs = (b"<!DOCTYPE", b"<!ENTITY")
     wide = window.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"<\0", b"\0<"))
-    return wide or any(sign in window for sign in signs) or bool(_ENCODED.search(window))
+    return wide or any(sign in window for sign in signs) or _encoded(window)
+
+
+def _encoded(window: bytes) -> bool:
+    return b"&#" in window and bool(_ENCODED.search(window))
 
 
 def _extent(window: bytes) -> tuple[int, int]:
