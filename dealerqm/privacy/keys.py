@@ -186,7 +186,7 @@ def demo_document(secret: bytes, samples: Path) -> dict[str, object]:
 
 
 def _seal(key: Key, files: dict[str, str]) -> str:
-    return key.sign(json.dumps(files, sort_keys=True, ensure_ascii=False).encode("utf-8"))
+    return key.sign(json.dumps(files, sort_keys=True, separators=(",", ":")).encode())
 
 
 def _hashes(samples: Path) -> dict[str, str]:
