@@ -149,7 +149,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option("--all", "everything", is_flag=True, help="Also what stayed within noise.")
 @click.option("--lang", default="en", help="zh or en.")
 @_told
-def diff(before: Path, after: Path, everything: bool, lang: str) -> None:  # noqa: FBT001
+def diff(before: Path, after: Path, everything: bool, lang: str) -> None:
     """Compare two report folders: value, change, beyond noise or not."""
     from dealerqm import compare, plan
 

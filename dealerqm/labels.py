@@ -16,9 +16,14 @@ from dealerqm.errors import ParameterError, TableError, unknown
 
 
 @cache
-def _catalogue() -> dict[str, dict[str, str]]:
+def _file() -> dict[str, Any]:
     text = resources.files("dealerqm").joinpath("labels.toml").read_text(encoding="utf-8")
-    return check(tomllib.loads(text))
+    return tomllib.loads(text)
+
+
+@cache
+def _catalogue() -> dict[str, dict[str, str]]:
+    return check(_file())
 
 
 def check(raw: dict[str, Any], where: str = "labels.toml") -> dict[str, dict[str, str]]:
@@ -89,8 +94,7 @@ def languages() -> list[str]:
     >>> languages()
     ['zh', 'en']
     """
-    text = resources.files("dealerqm").joinpath("labels.toml").read_text(encoding="utf-8")
-    return list(tomllib.loads(text)["languages"])
+    return list(_file()["languages"])
 
 
 def keys() -> list[str]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from dealerqm.conditions import Term
 from dealerqm.facts import Ask, Facts
+from dealerqm.period import parse
 from dealerqm.plan import Kpi, Plan
 
 UNIT = ["unit_type", "unit", "period"]
@@ -33,11 +34,19 @@ class Span:
         Only these days, as one period with the key ``label``.
     label : str
         Period key of the window.
+    as_of : date
+        Last day of the data; a follow-up KPI is complete in a period whose last row had reached
+        the age on this day.
     """
 
     kind: str
+    as_of: date
     window: tuple[date, date] | None = None
     label: str = ""
+
+    def last_day(self, key: str) -> date:
+        """Return the last day of one of the periods."""
+        return self.window[1] if self.window else parse(key).end
 
 
 def cells(facts: Facts, plan: Plan, kpi: Kpi, span: Span) -> dict[str, pd.DataFrame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ def values(
         ``unit_type, unit, period, kpi``; ``n`` rows judged, ``missing`` rows whose value is
         missing or still pending, ``k`` successes or events (NaN where there are none);
         ``value, low, high`` in the KPI's unit; for follow-up KPIs ``watched`` (rows watched to
-        the age) and ``complete`` (all rows are).
+        the age); ``complete`` (every row had reached the age on the day of the data).
 
     Raises
     ------
@@ -65,12 +66,19 @@ def values(
         else:
             found = cells(facts, plan, kpi, span)
             frames = {key: stack(frame, regions) for key, frame in found.items()}
-            done[name] = _REDUCERS[kpi.stat](plan, kpi, frames).assign(kpi=name)
+            table = _REDUCERS[kpi.stat](plan, kpi, frames)
+            done[name] = table.assign(kpi=name, complete=_complete(table["period"], kpi, span))
     if not wanted:
         raise MethodError("kpi: no KPI was asked for; name at least one of the plan.")
     table = pd.concat([done[name].reindex(columns=VALUES) for name in wanted], ignore_index=True)
-    table["complete"] = table["complete"].astype("boolean").fillna(value=True)
+    table["complete"] = table["complete"].astype("boolean").fillna(value=True).astype(bool)
     return table.sort_values(["kpi", *UNIT], kind="stable").reset_index(drop=True)
+
+
+def _complete(keys: pd.Series, kpi: Kpi, span: Span) -> pd.Series:
+    age = timedelta(seconds=kpi.follow_up)
+    known = {key: span.last_day(key) + age <= span.as_of for key in keys.unique()}
+    return keys.map(known).astype(bool)
 
 
 def _confidence(plan: Plan) -> float:
@@ -109,9 +117,8 @@ def _followed(plan: Plan, kpi: Kpi, frames: Frames) -> pd.DataFrame:
         share = followed.share
         if not awaited:
             share = Interval(1 - share.estimate, 1 - share.high, 1 - share.low)
-        ends = map(float, share)
-        rows.append((*key, part.counts.sum(), part.missing, *ends, followed.complete))
-    table = pd.DataFrame(rows, columns=[*UNIT, "n", "missing", "value", "low", "high", "complete"])
+        rows.append((*key, part.counts.sum(), part.missing, *map(float, share)))
+    table = pd.DataFrame(rows, columns=[*UNIT, "n", "missing", "value", "low", "high"])
     watched = _total(frames["counts"])[[*UNIT, "watched"]]
     return table.merge(watched, on=UNIT, how="left", validate="one_to_one")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -67,7 +68,7 @@ class Scorecard(Result):
 
 def scorecard(
     facts: Facts, plan: Plan, regions: Mapping[str, str], period: Period,
-    *, history: pd.DataFrame | None = None,
+    *, as_of: date, history: pd.DataFrame | None = None,
 ) -> Scorecard:  # fmt: skip
     """Judge every KPI of one period for the group, the regions and the stores.
 
@@ -81,6 +82,8 @@ def scorecard(
         Store to region; the units of the scorecard.
     period : Period
         Week, month, quarter or year.
+    as_of : date
+        Last day of the data.
     history : DataFrame or None
         ``values`` for all periods of this kind, when already at hand.
 
@@ -90,12 +93,14 @@ def scorecard(
         One row per KPI and unit, with a finding per missed goal and per change beyond noise.
     """
     if history is None:
-        history = values(facts, plan, regions, span=Span(period.kind))
+        history = values(facts, plan, regions, span=Span(period.kind, as_of))
     table = _units(plan, regions)
     now = history[history["period"] == period.key].drop(columns="period")
     table = table.merge(now, on=KEY, how="left", validate="one_to_one").assign(period=period.key)
     before = history[history["period"] == period.shift(-1).key]
-    last_year, aligned = _year_before(facts, plan, regions, period, history)
+    last_year, aligned = _year_before(
+        facts, plan, regions, Span(period.kind, as_of), (period, history)
+    )
     for name, other in zip(_CHANGES, (before, last_year), strict=True):
         table = _change(table, other, name)
     table = _goal(table, plan, period).merge(_complete(history, period), on=KEY, how="left")
@@ -128,16 +133,18 @@ def _units(plan: Plan, regions: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _year_before(
-    facts: Facts, plan: Plan, regions: Mapping[str, str], period: Period, history: pd.DataFrame
-) -> tuple[pd.DataFrame, bool]:
+    facts: Facts, plan: Plan, regions: Mapping[str, str], span: Span,
+    now: tuple[Period, pd.DataFrame],
+) -> tuple[pd.DataFrame, bool]:  # fmt: skip
+    period, history = now
     calendar = plan.settings["calendar"]
     first, last, aligned = periods.aligned_year_before(
         period, calendar["spring_festival"], calendar["festival_reach"]
     )
     if not aligned:
         return history[history["period"] == period.year_before().key], False
-    label = f"{first}..{last}"
-    return values(facts, plan, regions, span=Span(period.kind, (first, last), label)), True
+    window = replace(span, window=(first, last), label=f"{first}..{last}")
+    return values(facts, plan, regions, span=window), True
 
 
 def _change(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:

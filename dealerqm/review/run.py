@@ -145,13 +145,13 @@ def run(snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[s
     facts = _facts(snapshot)
     names = [name for name in plan.kpis if _tables(plan, name) <= set(snapshot.tables)]
     kind = CHART_KIND[period.kind]
-    history = values(facts, plan, regions, span=Span(period.kind), names=names)
+    history = values(facts, plan, regions, span=Span(period.kind, snapshot.as_of), names=names)
     fine = (
         history
         if kind == period.kind
-        else values(facts, plan, regions, span=Span(kind), names=names)
+        else values(facts, plan, regions, span=Span(kind, snapshot.as_of), names=names)
     )
-    board = scorecard(facts, plan, regions, period, history=history)
+    board = scorecard(facts, plan, regions, period, as_of=snapshot.as_of, history=history)
     charts = control_charts(fine, plan, period)
     note = {
         "kpis": plan.words(),

@@ -94,8 +94,10 @@ def finding_text(finding: Finding, plan: Plan, lang: str) -> str:
     kpi = plan.words()[finding.kpi]
     rule, _, place = finding.rule.partition(":")
     form = "kpi_change" if rule.startswith("change") else "kpi"
+    unit = "points_of_share" if form == "kpi_change" and kpi["measure"] == "share" else kpi["unit"]
+    suffix = labels.text(f"unit.{unit}", lang) if unit else ""
     numbers = {
-        name: spell_kpi(getattr(finding, name), form, kpi, lang)
+        name: spell_kpi(getattr(finding, name), form, kpi, lang) + suffix
         for name in ("value", "low", "high", "expected")
     }
     return labels.text(
