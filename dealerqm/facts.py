@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time
 from functools import reduce
 from typing import Any
 
@@ -169,7 +169,7 @@ class Facts:
         weights : sequence of (condition, mapping)
             The first condition that a row satisfies gives its column weights.
         grain : float
-            The weighted mean is multiplied by this and rounded to a whole number.
+            The weighted mean is multiplied by this and rounded to a whole number, halves up.
 
         Returns
         -------
@@ -179,7 +179,7 @@ class Facts:
         value: nw.Expr = nw.lit(None, dtype=nw.Float64)
         for flag, columns in reversed(weights):
             value = nw.when(_holds(flag)).then(_mean(columns) * grain).otherwise(value)
-        return self._histogram(ask, {"value": value.round(0).cast(nw.Int64)})
+        return self._histogram(ask, {"value": (value + 0.5).floor().cast(nw.Int64)})
 
     def extent(self, table: str, column: str) -> tuple[Any, Any]:
         """Return the smallest and largest value of a column.
@@ -238,23 +238,25 @@ class Facts:
             keep.append(_known(ask.where) & _holds(ask.where))
         if ask.between:
             day, first, last = ask.between
-            keep.append((nw.col(day) >= first) & (nw.col(day) <= last))
+            start, end = (datetime.combine(d, time()) for d in (first, last))
+            keep.append((nw.col(day) >= start) & (nw.col(day) <= end))
         return frame.filter(reduce(lambda a, b: a & b, keep)) if keep else frame
 
     def _sum(self, ask: Ask, columns: Mapping[str, nw.Expr]) -> pd.DataFrame:
-        frame = self._frame(ask).select(*ask.by, rows=nw.lit(1, dtype=nw.Int64), **columns)
         names = ["rows", *columns]
-        sums = frame.group_by(*ask.by).agg(*(nw.col(name).sum() for name in names))
-        found = sums.collect("pandas").to_native()
+        frame = self._frame(ask).with_columns(rows=nw.lit(1, dtype=nw.Int64), **columns)
+        totals = [nw.col(name).sum() for name in names]
+        sums = frame.group_by(*ask.by).agg(*totals) if ask.by else frame.select(*totals)
+        found = sums.collect("pandas").to_native().fillna(dict.fromkeys(names, 0))
         return _sorted(found.astype(dict.fromkeys(names, "int64")), list(ask.by))
 
     def _histogram(self, ask: Ask, columns: Mapping[str, nw.Expr]) -> pd.DataFrame:
         frame = self._frame(ask).select(*ask.by, **columns, count=nw.lit(1, dtype=nw.Int64))
         names = [*ask.by, *columns]
         sums = frame.group_by(*names).agg(nw.col("count").sum())
-        found = sums.collect("pandas").to_native().astype({"count": "int64"})
-        found["value"] = found["value"].astype("Int64")
-        return _sorted(found, names)
+        found = sums.collect("pandas").to_native()
+        kinds = {"value": "Int64", "event": "int64", "count": "int64"}
+        return _sorted(found.astype({n: kinds[n] for n in (*columns, "count")}), names)
 
 
 def _holds(terms: Flag) -> nw.Expr:
@@ -297,4 +299,6 @@ def _mean(weights: Mapping[str, float]) -> nw.Expr:
 
 
 def _sorted(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    return frame.sort_values(names, kind="stable").reset_index(drop=True)
+    texts = {name: "str" for name in names if frame[name].dtype == object}
+    frame = frame.astype(texts)
+    return frame.sort_values(names, kind="stable").reset_index(drop=True) if names else frame
