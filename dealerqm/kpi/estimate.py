@@ -111,10 +111,9 @@ def _followed(plan: Plan, kpi: Kpi, frames: Frames) -> pd.DataFrame:
     awaited = _awaits_event(kpi)
     rows = []
     for key, part in _parts(frames["spells"]):
-        followed = survival.share_by(
+        share = survival.share_by(
             part.values, part.events, part.counts, age, confidence=_confidence(plan)
         )
-        share = followed.share
         if not awaited:
             share = Interval(1 - share.estimate, 1 - share.high, 1 - share.low)
         rows.append((*key, part.counts.sum(), part.missing, *map(float, share)))

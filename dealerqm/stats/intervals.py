@@ -109,7 +109,7 @@ def poisson_rate(
     """
     k = np.asarray(k, float)
     tail = (1 - confidence) / 2
-    low = np.where(k > 0, special.gammaincinv(np.maximum(k, 1e-9), tail), 0.0)
+    low = np.where(k > 0, special.gammaincinv(np.maximum(k, 1e-9), tail), 0 * k)
     high = special.gammaincinv(k + 1, 1 - tail)
     return Interval(*(times * _divide(v, exposure) for v in (k, low, high)))
 
@@ -203,7 +203,7 @@ def order_quantile(
     -------
     Interval
         Scalars. The estimate is the smallest value whose cumulative share reaches q; where the
-        sample is too small for an end, that end is the smallest or largest value.
+        sample is too small for an end, that end is NaN.
 
     Notes
     -----
@@ -223,10 +223,10 @@ def order_quantile(
         return Interval(*(np.asarray(np.nan),) * 3)
     cumulative = np.cumsum(counts)
     tail = (1 - confidence) / 2
-    low = max(stats.binom.ppf(tail, n, q), 1.0)
-    high = min(stats.binom.ppf(1 - tail, n, q) + 1, n)
-    ranks = np.clip([np.ceil(q * n - 1e-9), low, high], 1, n)
-    picked = values[np.searchsorted(cumulative, ranks - 1e-9)]
+    ends = stats.binom.ppf([tail, 1 - tail], n, q) + np.array([0, 1])
+    ranks = np.array([max(np.ceil(q * n - 1e-9), 1), *ends])
+    picked = values[np.searchsorted(cumulative, np.clip(ranks, 1, n) - 1e-9)]
+    picked = np.where((ranks >= 1) & (ranks <= n), picked, np.nan)
     return Interval(*(np.asarray(v) for v in picked))
 
 

@@ -74,27 +74,9 @@ def kaplan_meier(times: ArrayLike, events: ArrayLike, counts: ArrayLike) -> Curv
     return Curve(grid[hit].astype(float), survival, survival**2 * np.cumsum(terms), n)
 
 
-class Followed(NamedTuple):
-    """A share judged at an age.
-
-    Attributes
-    ----------
-    share : Interval
-        Share with the event by the age, scalars.
-    at_risk : float
-        Rows watched to the age or to their event.
-    complete : bool
-        Whether every row was watched to the age or to its event.
-    """
-
-    share: Interval
-    at_risk: float
-    complete: bool
-
-
 def share_by(
     times: ArrayLike, events: ArrayLike, counts: ArrayLike, age: float, *, confidence: float = 0.95
-) -> Followed:
+) -> Interval:
     """Share of rows whose event came by an age, young rows censored.
 
     Parameters
@@ -108,33 +90,29 @@ def share_by(
 
     Returns
     -------
-    Followed
-        NaN with no rows; the interval is Wilson's at the effective size p(1-p)/variance, which is
-        Wilson's own where nothing is censored.
+    Interval
+        Scalars; NaN with no rows, and where the curve ends before the age.
+
+    Notes
+    -----
+    The interval is Wilson's at the effective size p(1-p)/variance, which is Wilson's own where
+    nothing is censored; where p is 0 or 1 the size is the rows watched to the age or the event.
 
     Examples
     --------
-    >>> followed = share_by([5, 10, 3], [True, False, False], [3, 6, 1], 8)
-    >>> round(float(followed.share.estimate), 4), followed.complete
-    (0.3333, False)
+    >>> [round(float(v), 4) for v in share_by([5, 10, 3], [True, False, False], [3, 6, 1], 8)]
+    [0.3333, 0.1206, 0.6458]
     """
     times, counts = np.asarray(times, float), np.asarray(counts, float)
     events = np.asarray(events, bool) & (times <= age)
-    censored = ~events & (times < age)
-    total = counts.sum()
-    at_risk = float(total - counts[censored].sum())
-    if total <= 0:
-        return Followed(wilson(0, 0), 0.0, complete=True)
     curve = kaplan_meier(np.minimum(times, age), events, counts)
     survival = float(curve.survival[-1]) if curve.times.size else 1.0
+    watched = counts[events | (times >= age)].sum()
+    if watched == 0 or (survival > 0 and not counts[times >= age].any()):
+        return wilson(0, 0)
     p = 1 - survival
-    size = at_risk
-    if 0 < p < 1:
-        size = p * survival / float(curve.variance[-1])
-    elif not censored.any():
-        size = float(total)
-    share = wilson(p * size, size, confidence=confidence)
-    return Followed(share, at_risk, complete=not censored.any())
+    size = p * survival / float(curve.variance[-1]) if 0 < p < 1 else watched
+    return wilson(p * size, size, confidence=confidence)
 
 
 def quantile(
@@ -154,7 +132,7 @@ def quantile(
     Returns
     -------
     Interval
-        Scalars; NaN where the curve does not fall far enough to tell.
+        Scalars; NaN where the curve, or a line of its interval, does not fall far enough to tell.
 
     Notes
     -----
@@ -176,8 +154,8 @@ def quantile(
     z = float(special.ndtri(0.5 + confidence / 2))
     with np.errstate(over="ignore", under="ignore"):
         lower, upper = inner ** np.exp(z * spread), inner ** np.exp(-z * spread)
-    ended = curve.survival <= 0
-    ends = [curve.survival, np.where(ended, 0.0, lower), np.where(ended, 0.0, upper)]
+    ended = curve.survival <= 0  # no interval there: its upper line never falls to 0
+    ends = [curve.survival, np.where(ended, 0.0, lower), np.where(ended, 1.0, upper)]
     return Interval(*(_first(curve.times, line <= target + 1e-12) for line in ends))
 
 
