@@ -54,14 +54,14 @@ class MethodError(DealerqmError):
     """A statistical method asked for something the data cannot give."""
 
 
-def nearest(word: str, words: Iterable[str], n: int = 3) -> list[str]:
+def nearest(word: object, words: Iterable[object], n: int = 3) -> list[str]:
     """Return the known words closest to a misspelt one.
 
     Parameters
     ----------
-    word : str
-        What was written.
-    words : iterable of str
+    word : object
+        What was written; a number or list where a word was expected is spelt as text.
+    words : iterable
         What is known.
     n : int
         At most so many words come back.
@@ -76,19 +76,19 @@ def nearest(word: str, words: Iterable[str], n: int = 3) -> list[str]:
     >>> nearest("quater", ["quarter", "month", "week"])
     ['quarter']
     """
-    return difflib.get_close_matches(word, [str(w) for w in words], n=n, cutoff=0.5)
+    return difflib.get_close_matches(str(word), [str(w) for w in words], n=n, cutoff=0.5)
 
 
-def unknown(where: str, word: str, words: Iterable[str]) -> str:
+def unknown(where: str, word: object, words: Iterable[object]) -> str:
     """Word the message for an unknown name.
 
     Parameters
     ----------
     where : str
         File and key, or the parameter's name.
-    word : str
+    word : object
         What was written.
-    words : iterable of str
+    words : iterable
         What is allowed.
 
     Returns

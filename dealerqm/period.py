@@ -120,6 +120,8 @@ def parse(text: str) -> Period:
 
 
 def _exists(period: Period) -> bool:
+    if not date.min.year < period.year < date.max.year:  # the years beside it must exist, too
+        return False
     try:
         start = period.start
     except ValueError:
@@ -167,11 +169,20 @@ def span(first: Period, last: Period) -> list[Period]:
     list of Period
         In order; empty when ``last`` is before ``first``.
 
+    Raises
+    ------
+    ParameterError
+        If the two are of different kinds.
+
     Examples
     --------
     >>> [p.key for p in span(parse("2025Q4"), parse("2026Q2"))]
     ['2025Q4', '2026Q1', '2026Q2']
     """
+    if first.kind != last.kind:
+        raise ParameterError(
+            f"period: {first} is a {first.kind} and {last} a {last.kind}; name two of one kind."
+        )
     periods = []
     while first <= last:
         periods.append(first)
@@ -217,7 +228,7 @@ def aligned_year_before(
     period : Period
         A week or month; longer periods are never moved.
     festivals : sequence of date
-        Days of Spring Festival, one a year, both years among them.
+        Days of Spring Festival, one a year; the nearest one and the one before it count.
     reach : int
         Days around the festival inside which a period is moved.
 
@@ -236,12 +247,10 @@ def aligned_year_before(
     (datetime.date(2025, 7, 1), datetime.date(2025, 7, 31), False)
     """
     before = period.year_before()
+    start, end, margin = period.start, period.end, timedelta(days=reach)
     by_year = {day.year: day for day in festivals}
-    now, then = by_year.get(period.start.year), by_year.get(period.start.year - 1)
-    if period.kind not in ("week", "month") or now is None or then is None:
+    near = [day for day in festivals if start - margin <= day <= end + margin]
+    if period.kind not in ("week", "month") or not near or near[0].year - 1 not in by_year:
         return before.start, before.end, False
-    margin = timedelta(days=reach)
-    if period.end < now - margin or period.start > now + margin:
-        return before.start, before.end, False
-    back = now - then
-    return period.start - back, period.end - back, True
+    back = near[0] - by_year[near[0].year - 1]
+    return start - back, end - back, True

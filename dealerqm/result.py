@@ -222,7 +222,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401  JSON is untyped
     if isinstance(value, date):
         return value.isoformat()
     if hasattr(value, "item"):
-        value = value.item()
+        return plain(value.item())
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     return value
