@@ -11,6 +11,7 @@ from typing import Any
 from dealerqm.errors import ParameterError, unknown
 
 TIMEOUT_S = 600
+QUIET = ["--IPKernelApp.log_level=50"]
 _KEEP = ("tags",)
 _NOTEBOOK_METADATA = ("kernelspec", "language_info")
 
@@ -127,6 +128,7 @@ def execute(path: Path, values: Mapping[str, Any], *, folder: Path) -> Any:  # n
         done = papermill.execute_notebook(
             str(path), None, {k: v for k, v in values.items() if k in known}, cwd=str(folder),
             kernel_name="python3", progress_bar=False, execution_timeout=TIMEOUT_S,
+            extra_arguments=QUIET,
         )  # fmt: skip
     return clean(done)
 

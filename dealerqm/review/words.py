@@ -27,7 +27,7 @@ def sentences(review: Review, lang: str) -> list[tuple[str, str]]:
     """
     group = review.scorecard.table.query("unit_type == 'group'")
     verdicts = group["verdict"].value_counts()
-    counted = {name: int(verdicts.get(name, 0)) for name in ("met", "missed", "cannot_tell")}
+    counted = {name: int(verdicts.get(name, 0)) for name in ("met", "missed", "cannot_tell", "too_early")}
     goals = int(group["goal"].notna().sum())
     told = [(labels.text("sentence.goals", lang, goals=goals, **counted), "")]
     told += [_told(review, f, lang) for f in _first(review, "goal_missed", "worse", 2)]
@@ -97,9 +97,10 @@ def finding_text(finding: Finding, plan: Plan, lang: str) -> str:
     unit = "points_of_share" if form == "kpi_change" and kpi["measure"] == "share" else kpi["unit"]
     suffix = labels.text(f"unit.{unit}", lang) if unit else ""
     numbers = {
-        name: spell_kpi(getattr(finding, name), form, kpi, lang) + suffix
+        name: spell_kpi(getattr(finding, name), form, kpi, lang)
         for name in ("value", "low", "high", "expected")
     }
+    numbers["value"] += suffix
     return labels.text(
         f"finding.{rule}", lang, kpi=kpi["label"][lang], place=place,
         unit=spell_kpi(finding.unit, "unit_name", kpi, lang),
