@@ -176,7 +176,7 @@ def clean(notebook: Any) -> Any:  # noqa: ANN401
     for key in ("version",):
         info.pop(key, None)
     for index, cell in enumerate(notebook["cells"]):
-        cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k in _KEEP}
+        cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k in _KEEP and v}
         cell["id"] = f"cell-{index:02d}"
         for output in cell.get("outputs", ()):
             output.get("metadata", {}).clear()
