@@ -153,9 +153,15 @@ class Plan:
     source: str = field(default="plan.toml", compare=False)
 
     def words(self) -> dict[str, dict[str, Any]]:
-        """Return what a table needs to name and spell KPIs: label, measure and unit of each."""
+        """Return what tables and pictures need of each KPI: label, measure, unit, goal, better."""
         return {
-            name: {"label": kpi.label, "measure": kpi.measure, "unit": kpi.unit}
+            name: {
+                "label": kpi.label,
+                "measure": kpi.measure,
+                "unit": kpi.unit,
+                "goal": kpi.goal.value if kpi.goal else None,
+                "better": kpi.better,
+            }
             for name, kpi in self.kpis.items()
         }
 

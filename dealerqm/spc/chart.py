@@ -91,6 +91,7 @@ def control_charts(values: pd.DataFrame, plan: Plan, period: Period) -> ControlC
         "sigma_estimator": "mean moving range of neighbouring points",
         "missing": "never bridged",
         "sigma_z_floor": "off",
+        "truncation": "limits are cut at the ends of the scale",
         "smallest_n": k,
         "points_judged": points,
         "expected_false_alarms": points * rate,
@@ -118,7 +119,9 @@ def _charts(part: pd.DataFrame, kpi: Kpi, plan: Plan, period: Period) -> pd.Data
     enough = baseline.sum(axis=0) >= settings["minimum_periods"]
     judged = np.isfinite(limits.value) & enough & np.isfinite(limits.upper)
     beyond = judged & ((limits.value < limits.lower) | (limits.value > limits.upper))
-    lined = {"centre": limits.centre, "lower": limits.lower, "upper": limits.upper}
+    floor, ceiling = _BOUNDS[kpi.measure]
+    lower, upper = np.maximum(limits.lower, floor), np.minimum(limits.upper, ceiling)
+    lined = {"centre": limits.centre, "lower": lower, "upper": upper}
     columns: dict[str, Any] = {"n": grid["n"].fillna(0).to_numpy(int), "value": limits.value}
     columns |= {name: np.where(enough, line, np.nan) for name, line in lined.items()}
     columns |= {"judged": judged, "beyond": beyond}
@@ -129,6 +132,9 @@ def _charts(part: pd.DataFrame, kpi: Kpi, plan: Plan, period: Period) -> pd.Data
         kpi=kpi.name, chart=chart, period=[key for key, _ in index],
         unit_type=[kind for kind, _ in units], unit=[unit for _, unit in units],
     )  # fmt: skip
+
+
+_BOUNDS = {"share": (0.0, 1.0), "score": (-1.0, 1.0), "value": (0.0, np.inf)}
 
 
 def _limits(
