@@ -153,9 +153,11 @@ def _plain(text: str) -> tuple[str, list[int]]:
     letters: list[str] = []
     places: list[int] = []
     for place, letter in enumerate(text):
-        if unicodedata.category(letter) == "Cf":
+        sort = unicodedata.category(letter)
+        if sort == "Cf":
             continue
-        for part in unicodedata.normalize("NFKC", letter):
+        # a circled or raised number beside a number is no digit of it
+        for part in letter if sort == "No" else unicodedata.normalize("NFKC", letter):
             letters.append(part)
             places.append(place)
     return "".join(letters), places
