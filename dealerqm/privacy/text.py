@@ -80,7 +80,8 @@ _DETECTORS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = tup
         ("bank_card", rf"(?<!\d)62(?:{_SEP}\d){{14,17}}(?!\d)", _is_card),
         ("bank_card", rf"(?<!\d)(?:4\d|5[1-5]|35)(?:{_SEP}\d){{14}}(?!\d)", _is_card),
         ("vin", rf"(?<![A-Z0-9]){_VIN_CHAR}{{17}}(?![A-Z0-9])", _is_vin),
-        ("vin", rf"(?<![A-Z0-9])(?:{_VIN_CHAR}{_SEP}){{16}}{_VIN_CHAR}(?![A-Z0-9])", _is_vin),
+        ("vin", rf"(?<![A-Z0-9]){_VIN_CHAR}{{3}}{_SEP}{_VIN_CHAR}{{6}}{_SEP}{_VIN_CHAR}{{8}}"
+         "(?![A-Z0-9])", _is_vin),
         ("mobile", rf"(?<!\d)(?:(?:\+|00)?86{_SEP})?1{_SEP}[3-9](?:{_SEP}\d){{9}}(?!\d)",
          _is_mobile),
         ("mobile", "(?:[一幺][三四五六七八九](?:[零〇一二三四五六七八九幺]){9})", _always),
