@@ -7,6 +7,7 @@ of them may start with ``not``. Comparisons between columns are derived columns 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from dealerqm.errors import PlanError, unknown
 from dealerqm.tables import Column, Table
 
 ORDERED = ("<", "<=", ">", ">=")
+NUMBERS = ("int", "float", "money")
 MAX_TERMS = 4
 _TERM = re.compile(
     r"(?P<negated>not\s+)?"
@@ -21,6 +23,7 @@ _TERM = re.compile(
     r"|(?P<member>\w+)\s+in\s+\[(?P<list>[^\]]*)\]"
     r"|(?P<column>\w+)(?:\s*(?P<op>==|!=|<=|>=|<|>)\s*(?P<literal>.+))?)"
 )
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 Literal = str | int | float | bool
 
 
@@ -76,6 +79,10 @@ def parse(condition: str, table: Table, where: str) -> tuple[Term, ...]:
     >>> parse("kind in [repair, warranty] and not is_comeback", orders, "here")[1]
     Term(column='is_comeback', op='true', values=(), negated=True)
     """
+    if not isinstance(condition, str):
+        raise PlanError(
+            f"{where}: found {condition!r}, expected a condition such as 'kind == body'."
+        )
     parts = [part.strip() for part in re.split(r"\band\b", condition)] if condition.strip() else []
     if len(parts) > MAX_TERMS:
         raise PlanError(
@@ -94,32 +101,46 @@ def _term(text: str, table: Table, where: str) -> Term:
         )
     found = match.groupdict()
     name = found["present"] or found["member"] or found["column"]
-    if name not in table.columns:
-        raise PlanError(unknown(f"{where}: column of {table.name}", name, table.columns))
-    column = table.columns[name]
+    if name not in table.stored:
+        raise PlanError(unknown(f"{where}: column of {table.name}", name, table.stored))
     negated = bool(found["negated"])
     if found["present"]:
         return Term(name, "present", (), negated)
     if found["member"]:
-        words = [word.strip() for word in found["list"].split(",") if word.strip()]
-        return Term(name, "in", tuple(_literal(w, column, where) for w in words), negated)
-    if found["op"] is None:
-        if column.type != "bool":
-            raise PlanError(f"{where}: {name} is {column.type}, only true/false can stand alone.")
-        return Term(name, "true", (), negated)
-    if found["op"] in ORDERED and column.type not in ("int", "float", "money"):
-        raise PlanError(f"{where}: {name} is {column.type}, so {found['op']!r} has no meaning.")
-    return Term(name, found["op"], (_literal(found["literal"].strip(), column, where),), negated)
+        return Term(name, "in", _list(found["list"], table.columns[name], where), negated)
+    if found["op"]:
+        literal = found["literal"].strip()
+        return Term(name, found["op"], _operand(found["op"], literal, table.columns[name], where),
+                    negated)  # fmt: skip
+    if table.columns[name].type != "bool":
+        kind = table.columns[name].type
+        raise PlanError(f"{where}: {name} is {kind}, only true/false can stand alone.")
+    return Term(name, "true", (), negated)
+
+
+def _list(text: str, column: Column, where: str) -> tuple[Literal, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise PlanError(f"{where}: the list of {column.name} is empty; name at least one word.")
+    return tuple(_literal(word, column, where) for word in words)
+
+
+def _operand(op: str, literal: str, column: Column, where: str) -> tuple[Literal]:
+    if op in ORDERED and column.type not in NUMBERS:
+        raise PlanError(f"{where}: {column.name} is {column.type}, so {op!r} has no meaning.")
+    return (_literal(literal, column, where),)
 
 
 def _literal(word: str, column: Column, where: str) -> Literal:
-    if column.type in ("int", "float", "money"):
-        try:
-            return float(word) if column.type == "float" else int(word)
-        except ValueError:
-            raise PlanError(
-                f"{where}: {word!r} is no number, but {column.name} is {column.type}."
-            ) from None
+    if column.type in ("date", "datetime"):
+        raise PlanError(
+            f"{where}: {column.name} is a {column.type}; only present({column.name}) has a meaning."
+        )
+    if column.type in NUMBERS:
+        if not _NUMBER.fullmatch(word) or ("." in word and column.type != "float"):
+            kind = "number" if column.type == "float" else "whole number"
+            raise PlanError(f"{where}: {word!r} is no {kind}, but {column.name} is {column.type}.")
+        return _in_range(float(word) if column.type == "float" else int(word), column, where)
     if column.type == "bool":
         if word not in ("true", "false"):
             raise PlanError(f"{where}: {word!r} is neither true nor false ({column.name}).")
@@ -127,3 +148,13 @@ def _literal(word: str, column: Column, where: str) -> Literal:
     if column.values and word not in column.values:
         raise PlanError(unknown(f"{where}: word of {column.name}", word, column.values))
     return word
+
+
+def _in_range(number: float, column: Column, where: str) -> float:
+    low = -math.inf if column.minimum is None else column.minimum
+    high = math.inf if column.maximum is None else column.maximum
+    if not low <= number <= high:
+        raise PlanError(
+            f"{where}: {number} lies outside the range of {column.name}, {low:g} to {high:g}."
+        )
+    return number

@@ -113,14 +113,14 @@ class Facts:
         return self._sum(ask, columns)
 
     def histogram(self, ask: Ask, column: str) -> pd.DataFrame:
-        """Count the rows per value of a whole-number column.
+        """Count the rows per value of a column.
 
         Parameters
         ----------
         ask : Ask
             Rows and grouping.
         column : str
-            Integer column (seconds, fen, scores).
+            Numeric column (seconds, fen, scores).
 
         Returns
         -------
@@ -174,7 +174,7 @@ class Facts:
         Returns
         -------
         DataFrame
-            ``by``, ``value`` (int, missing where no column is filled), ``count``; sorted.
+            ``by``, ``value`` (whole, missing where no column is filled), ``count``; sorted.
         """
         value: nw.Expr = nw.lit(None, dtype=nw.Float64)
         for flag, columns in reversed(weights):
@@ -255,7 +255,7 @@ class Facts:
         names = [*ask.by, *columns]
         sums = frame.group_by(*names).agg(nw.col("count").sum())
         found = sums.collect("pandas").to_native()
-        kinds = {"value": "Int64", "event": "int64", "count": "int64"}
+        kinds = {"value": "Float64", "event": "int64", "count": "int64"}
         return _sorted(found.astype({n: kinds[n] for n in (*columns, "count")}), names)
 
 

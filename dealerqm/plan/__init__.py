@@ -4,7 +4,7 @@
 computed or a label that lacks a language, and names the key and the nearest valid words.
 """
 
-from dealerqm.plan.model import UNITS, Exposure, Factor, Goal, Kpi, Plan
-from dealerqm.plan.read import digest, load, read
+from dealerqm.plan.model import UNITS, Exposure, Factor, Goal, Kpi, Plan, digest
+from dealerqm.plan.read import load, read
 
 __all__ = ["UNITS", "Exposure", "Factor", "Goal", "Kpi", "Plan", "digest", "load", "read"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -170,3 +172,25 @@ class Plan:
         if name not in self.kpis:
             raise PlanError(unknown(f"{self.source} kpi", name, self.kpis))
         return self.kpis[name]
+
+
+def digest(raw: object) -> str:
+    """Return the SHA-256 of anything TOML can hold, independent of key order and layout.
+
+    Parameters
+    ----------
+    raw : object
+        Parsed TOML.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    canonical = json.dumps(raw, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
