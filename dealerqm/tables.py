@@ -14,6 +14,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
+from dealerqm import labels
 from dealerqm.errors import TableError, unknown
 
 TYPES = ("id", "text", "category", "int", "float", "money", "bool", "date", "datetime")
@@ -177,8 +178,8 @@ def read(raw: Mapping[str, dict[str, Any]], where: str = "tables.toml") -> dict[
     Raises
     ------
     TableError
-        If a key, type, sensitivity or reference is unknown, a key column does not exist, or a
-        header stands for two columns of one table.
+        If a key, type, sensitivity, reference or source column is unknown, something is missing,
+        a label lacks a language, or a header stands for two columns of one table.
 
     Examples
     --------
@@ -193,12 +194,25 @@ def read(raw: Mapping[str, dict[str, Any]], where: str = "tables.toml") -> dict[
             if column.ref and column.ref not in contracts:
                 place = f"{where} [{table.name}.columns.{column.name}] ref"
                 raise TableError(unknown(place, column.ref, contracts))
+            _sources(table, column, contracts, where)
     return contracts
+
+
+def _sources(table: Table, column: Column, contracts: Mapping[str, Table], where: str) -> None:
+    """Refuse a derived column made from something that neither it nor a named table has."""
+    here = {**table.columns, **contracts}
+    for word in column.source[1:]:
+        if word not in here:
+            raise TableError(
+                unknown(f"{where} [{table.name}.derived.{column.name}] from", word, here)
+            )
+        here |= contracts[word].columns if word in contracts else {}
 
 
 def _table(name: str, body: Mapping[str, Any], where: str) -> Table:
     place = f"{where} [{name}]"
     _only(body, _TABLE_KEYS, place)
+    _needs(body, ("label", "key", "columns"), place)
     columns: dict[str, Column] = {}
     for column, spec in dict(body["columns"]).items():
         columns[column] = _column(column, spec, f"{where} [{name}.columns.{column}]")
@@ -215,7 +229,7 @@ def _table(name: str, body: Mapping[str, Any], where: str) -> Table:
             raise TableError(unknown(f"{place} order", part, columns))
     return Table(
         name=name,
-        label=dict(body["label"]),
+        label=_label(body["label"], place),
         key=key,
         columns=MappingProxyType(columns),
         files=tuple(body.get("files", ())),
@@ -253,6 +267,7 @@ def _column(name: str, spec: Mapping[str, Any], place: str) -> Column:
 
 def _derived(name: str, spec: Mapping[str, Any], place: str) -> Column:
     _only(spec, _DERIVED_KEYS, place)
+    _needs(spec, ("from", "label"), place)
     if spec.get("type") not in TYPES:
         raise TableError(unknown(f"{place} type", str(spec.get("type")), TYPES))
     return Column(
@@ -260,8 +275,15 @@ def _derived(name: str, spec: Mapping[str, Any], place: str) -> Column:
         type=str(spec["type"]),
         source=tuple(spec["from"]),
         unit=str(spec.get("unit", "")),
-        label=dict(spec["label"]),
+        label=_label(spec["label"], place),
     )
+
+
+def _label(body: Mapping[str, str], place: str) -> dict[str, str]:
+    codes = labels.languages()
+    if set(body) != set(codes):
+        raise TableError(f"{place} label: found {dict(body)}, expected a text for each of {codes}.")
+    return dict(body)
 
 
 def _unique_headers(columns: Mapping[str, Column], place: str) -> None:
@@ -279,3 +301,9 @@ def _only(body: Mapping[str, Any], allowed: set[str], place: str) -> None:
     for key in body:
         if key not in allowed:
             raise TableError(unknown(place, key, allowed))
+
+
+def _needs(body: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:
+    for key in keys:
+        if key not in body:
+            raise TableError(f"{place}: {key} is missing.")
