@@ -102,9 +102,10 @@ def scorecard(
         facts, plan, regions, Span(period.kind, as_of), (period, history)
     )
     for name, other in zip(_CHANGES, (before, last_year), strict=True):
-        table = _change(table, other, name)
-    table = _goal(table, plan, period).merge(_complete(history, period), on=KEY, how="left")
-    table = _suppress(_verdict(table, plan), plan.settings["publication"]["k"])
+        table = _change(table, other[~_small(other, plan)], name)
+    told = history[~_small(history, plan)]
+    table = _goal(table, plan, period).merge(_complete(told, period), on=KEY, how="left")
+    table = _suppress(_verdict(table, plan), plan)
     table = table.assign(aligned=aligned)
     table = table.reindex(columns=list(Scorecard.COLUMNS)).astype(
         {"n": "Int64", "missing": "Int64"}
@@ -198,20 +199,28 @@ def _verdict(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
             n == 0,
             follow & (watched < statistics["minimum_at_risk"]),
             few,
-            unknown,
             ~np.isfinite(goal),
+            unknown,
             np.where(up, above, below),
             np.where(up, below, above),
         ],
-        ["no_data", "too_early", "few", "cannot_tell", "no_goal", "met", "missed"],
+        ["no_data", "too_early", "few", "no_goal", "cannot_tell", "met", "missed"],
         "cannot_tell",
     )
     return _hide(table.assign(verdict=verdict), verdict == "too_early")
 
 
-def _suppress(table: pd.DataFrame, k: int) -> pd.DataFrame:
+def _small(table: pd.DataFrame, plan: Plan) -> np.ndarray[Any, Any]:
+    """Mark what says something about fewer than k rows; a spread counts stores, not people."""
+    n = table["n"].to_numpy(float, na_value=np.nan)
+    people = table["kpi"].map(lambda name: plan.kpis[name].stat != "spread").to_numpy(bool)
+    small: np.ndarray[Any, Any] = (n > 0) & (n < plan.settings["publication"]["k"]) & people
+    return small
+
+
+def _suppress(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Hide what would be said about fewer than k rows; the verdict says so."""
-    small = ((table["n"] > 0) & (table["n"] < k)).to_numpy(bool)
+    small = _small(table, plan)
     table = _hide(table, small)
     table.loc[small, "verdict"] = "suppressed"
     table.loc[small, ["n", "missing"]] = np.nan
