@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from dealerqm.period import Period, of, parse, span
 from dealerqm.plan import Kpi, Plan
 from dealerqm.result import Finding, Result, Unit
-from dealerqm.spc.limits import Limits, p_prime, u_prime, xmr
+from dealerqm.spc.limits import Limits, false_alarm_chance, p_prime, u_prime, xmr
 
 RULE = "beyond_limits"
+_TINY = 1e-9  # of the centre line: what rounding can do to the points of a constant series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +76,17 @@ def control_charts(values: pd.DataFrame, plan: Plan, period: Period) -> ControlC
     kind = str(kinds.iloc[0]) if len(values) else "month"
     last = of(period.end, kind).key
     k = plan.settings["publication"]["k"]
-    values = values[(values["period"] <= last) & (values["n"] >= k)]
+    people = values["kpi"].map(lambda name: plan.kpi(name).stat != "spread").astype(bool)
+    values = values[(values["period"] <= last) & ((values["n"] >= k) | ~people)]
     frames = []
     for name, part in values.groupby("kpi", sort=True):
         frames.append(_charts(part, plan.kpi(str(name)), plan, period))
     columns = list(ControlCharts.COLUMNS)
-    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    empty = pd.DataFrame(columns=[*columns, "baseline"])
+    table = pd.concat(frames, ignore_index=True) if frames else empty
+    now = table[table["judged"].astype(bool) & (table["period"] >= of(period.start, kind).key)]
+    expected = float(false_alarm_chance(now["baseline"], sigma=settings["sigma"]).sum())
     table = table.reindex(columns=columns).sort_values(columns[:4], kind="stable")
-    points = int((table["judged"] & (table["period"] >= of(period.start, kind).key)).sum())
-    rate = 2 * float(special.ndtr(-settings["sigma"]))
     note = {
         "rule": RULE,
         "sigma": settings["sigma"],
@@ -93,8 +95,8 @@ def control_charts(values: pd.DataFrame, plan: Plan, period: Period) -> ControlC
         "sigma_z_floor": "off",
         "truncation": "limits are cut at the ends of the scale",
         "smallest_n": k,
-        "points_judged": points,
-        "expected_false_alarms": points * rate,
+        "points_judged": len(now),
+        "expected_false_alarms": expected,
         "kpis": plan.words(),
     }
     return ControlCharts(frame=table, findings=_findings(table, plan, period), note=note)
@@ -116,15 +118,21 @@ def _charts(part: pd.DataFrame, kpi: Kpi, plan: Plan, period: Period) -> pd.Data
     value = np.where(whole, grid["value"].to_numpy(float), np.nan)
     baseline = recent[:, None] & np.isfinite(value)
     chart, limits = _limits(kpi, grid, value, baseline, settings["sigma"])
-    enough = baseline.sum(axis=0) >= settings["minimum_periods"]
+    # a gap costs a moving range, so a baseline is as long as its ranges between neighbours
+    length = (baseline[1:] & baseline[:-1]).sum(axis=0) + 1
+    enough = length >= settings["minimum_periods"]
     judged = np.isfinite(limits.value) & enough & np.isfinite(limits.upper)
-    beyond = judged & ((limits.value < limits.lower) | (limits.value > limits.upper))
+    slack = _TINY * np.abs(limits.centre)
+    beyond = judged & (
+        (limits.value < limits.lower - slack) | (limits.value > limits.upper + slack)
+    )
     floor, ceiling = _BOUNDS[kpi.measure]
     lower, upper = np.maximum(limits.lower, floor), np.minimum(limits.upper, ceiling)
     lined = {"centre": limits.centre, "lower": lower, "upper": upper}
     columns: dict[str, Any] = {"n": grid["n"].fillna(0).to_numpy(int), "value": limits.value}
     columns |= {name: np.where(enough, line, np.nan) for name, line in lined.items()}
     columns |= {"judged": judged, "beyond": beyond}
+    columns["baseline"] = np.broadcast_to(length, judged.shape)
     index = pd.MultiIndex.from_product([keys, grid["n"].columns])
     flat = pd.DataFrame({name: matrix.ravel() for name, matrix in columns.items()})
     units = [pair for _, pair in index]
