@@ -272,8 +272,10 @@ def test_masking_never_loses_other_characters(text):
 
 def test_clean_comments_keep_their_characters():
     chance = random.Random(7)
-    words = ["服务很好", "等了30分钟", "花了1280元", "里程52000公里", "机油5W-30", "2026年8月",
-             "再来", "Great service!", "顾问很专业", "轮胎225/45R17", "价格偏高", "第2次来"]  # fmt: skip
+    words = [
+        "服务很好", "等了30分钟", "花了1280元", "里程52000公里", "机油5W-30", "2026年8月", "再来",
+        "Great service!", "顾问很专业", "轮胎225/45R17", "价格偏高", "第2次来",
+    ]  # fmt: skip
     texts = ["，".join(chance.sample(words, 4)) for _ in range(2000)]
     assert all(mask(text)[0] == text for text in texts)
 

@@ -137,8 +137,9 @@ def write(
         files.write_bytes(draft / MANIFEST, text.encode("utf-8"))
         files.replace(draft, folder / identity)
     except (OSError, duckdb.Error) as error:
-        shutil.rmtree(draft, ignore_errors=True)
         raise SnapshotError(files.explain(error, folder)) from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     return open_snapshot(project, identity)
 
 
