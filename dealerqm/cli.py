@@ -100,8 +100,8 @@ def _ingest(
 
 
 def _summary(snapshot: Any) -> str:  # noqa: ANN401
-    counts = snapshot.counts[["rows", "loaded", "quarantined", "duplicates", "non_data"]].sum()
-    read = ", ".join(f"{name} {int(number):,}" for name, number in counts.items())
+    counts = snapshot.counts.select_dtypes("number").sum()
+    read = ", ".join(f"{name} {int(number):,}" for name, number in counts.items() if number)
     return f"{len(snapshot.counts)} files: {read}; {len(snapshot.issues)} kinds of problem"
 
 

@@ -41,7 +41,7 @@ class Quality(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts(Result):
-    """Rows of every file: loaded + quarantined + duplicates + non-data = rows."""
+    """Rows of every file; each row is in exactly one of the other columns."""
 
     COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
         {
@@ -51,6 +51,8 @@ class Counts(Result):
             "loaded": Unit("count", "column.loaded"),
             "quarantined": Unit("count", "column.quarantined"),
             "duplicates": Unit("count", "column.duplicates"),
+            "set_aside": Unit("count", "column.set_aside"),
+            "rejected": Unit("count", "column.rejected"),
             "non_data": Unit("count", "column.non_data"),
         }
     )
