@@ -66,9 +66,16 @@ def read_facts(report: Path) -> dict[str, dict[str, Any]]:
             f"report {report.name!r}: found no facts.json; name a folder such as reports/2026Q3."
         )
     try:
-        return dict(json.loads(place.read_text(encoding="utf-8")))
+        facts = json.loads(place.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ParameterError(f"report {report.name!r}: facts.json is broken: {error}.") from None
+    if not isinstance(facts, dict) or not all(
+        "." in name and isinstance(fact, dict) for name, fact in facts.items()
+    ):
+        raise ParameterError(
+            f"report {report.name!r}: facts.json is broken: expected numbers named <kpi>.<unit>."
+        )
+    return facts
 
 
 def compare(
