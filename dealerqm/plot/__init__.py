@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from dealerqm import labels
 from dealerqm.errors import MethodError
-from dealerqm.plot.canvas import BOTH, FAMILY, Picture, charmap, font_path, visible
+from dealerqm.plot.canvas import BOTH, FALLBACK, FAMILY, Picture, charmap, font_path, visible
 from dealerqm.plot.charts import SERIES, Panel, control_chart, describe, small_multiples
+from dealerqm.plot.forest import describe as describe_forest
 from dealerqm.plot.forest import forest
+from dealerqm.plot.scale import short
 from dealerqm.plot.svg import clean, inline
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOTH",
+    "FALLBACK",
     "FAMILY",
     "Panel",
     "Picture",
@@ -28,10 +31,12 @@ __all__ = [
     "clean",
     "control_chart",
     "describe",
+    "describe_forest",
     "draw",
     "font_path",
     "forest",
     "inline",
+    "short",
     "small_multiples",
     "visible",
 ]

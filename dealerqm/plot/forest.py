@@ -135,15 +135,15 @@ def _grid(ax: Axes, rows: int, words: Words) -> None:
 def _row(ax: Axes, row: int, record: Mapping[Any, Any], name: str) -> None:
     canvas.label(ax, name, (-MOST, row), offset=(-10, 0), fontsize=10)
     mark = MARKS[str(record["sign"])]
-    low, high = (float(np.clip(record[end], -MOST, MOST)) for end in ("low", "high"))
-    if low < high:
-        ax.plot([low, high], [row, row], color=mark.edge, lw=1.6, zorder=2, clip_on=False)
     value = float(record["distance"])
     place = float(np.clip(value, -MOST, MOST))
     if place != value:
         mark = mark._replace(marker="<" if value < 0 else ">", size=7)
         aside = (9, 0) if value < 0 else (-9, 0)
         canvas.label(ax, _percent(value), (place, row), offset=aside, fontsize=9, color=canvas.GREY)
+    else:
+        low, high = (float(np.clip(record[end], -MOST, MOST)) for end in ("low", "high"))
+        ax.plot([low, high], [row, row], color=mark.edge, lw=1.6, zorder=2, clip_on=False)
     look: dict[str, Any] = {"marker": mark.marker, "mfc": mark.face, "mec": mark.edge}
     ax.plot([place], [row], ls="none", ms=mark.size, zorder=3, clip_on=False, **look)
 
