@@ -13,6 +13,7 @@ from datetime import date, timedelta
 
 from dealerqm.errors import ParameterError
 
+WEEKS = 52  # in every year; some have one more, never two years running
 KINDS = ("week", "month", "quarter", "year")
 _FORMS = {
     "week": re.compile(r"(\d{4})-?W(\d{2})"),
@@ -74,9 +75,8 @@ class Period:
 
     def year_before(self) -> Period:
         """Return the same period one year earlier (week 53 becomes week 52)."""
-        if self.kind == "week":
-            return of(self.start - timedelta(days=364), "week")
-        return Period(self.kind, self.year - 1, self.number)
+        number = min(self.number, WEEKS) if self.kind == "week" else self.number
+        return Period(self.kind, self.year - 1, number)
 
     def __str__(self) -> str:
         """Return the spelling."""

@@ -46,7 +46,7 @@ def sql_term(term):
         text = f"({name} in ({', '.join(map(literal, term.values))}))"
     else:
         operator = {"==": "=", "!=": "<>"}.get(term.op, term.op)
-        text = f"({name} {operator} {literal(term.values[0])})"
+        text = f"({name} {operator} {literal(term.values[0])})"  # noqa: PD011
     return f"(not {text})" if term.negated else text
 
 
@@ -179,15 +179,17 @@ RULES = {
 # ---------------------------------------------------------------- Kaplan-Meier in plain Python
 
 
-def spells(table, kpi, event):
+def spells(table, kpi, event, until=None):
     """(store, quarter) -> list of (minutes, event?, rows), from counts by SQL."""
-    time = f'coalesce("{event}", "{kpi.age}") // 60'
+    time, happened = f'coalesce("{event}", "{kpi.age}")', f'"{event}" is not null'
+    if until is not None:
+        time, happened = f"least({time}, {until})", f'{happened} and "{event}" <= {until}'
     found = defaultdict(list)
-    for store, quarter, minutes, happened, rows in grouped(
-        table, kpi, f'{time}, "{event}" is not null, count(*)'
+    for store, quarter, minutes, event_came, rows in grouped(
+        table, kpi, f"{time} // 60, {happened}, count(*)"
     ):
         if minutes is not None:
-            found[store, quarter].append((minutes, happened, rows))
+            found[store, quarter].append((minutes, event_came, rows))
     return found
 
 
@@ -205,11 +207,11 @@ def curve(rows):
 
 def followed(table, kpi):
     success_is_event = not kpi.value[0].negated
-    for key, rows in sorted(spells(table, kpi, kpi.event_after).items()):
+    for key, rows in sorted(spells(table, kpi, kpi.event_after, kpi.follow_up).items()):
         n = sum(count for _, _, count in rows)
-        # what is later than the age in seconds does not count: whole minutes hold 60 of them
-        steps = [left for time, left in curve(rows) if time * 60 < kpi.follow_up]
-        left = steps[-1] if steps else 1.0
+        left = [1.0, *(share for _, share in curve(rows))][-1]
+        if left > 0 and max(time for time, _, _ in rows) * 60 < kpi.follow_up:
+            left = math.nan  # nobody was watched for so long, so the curve ends before the age
         yield (*key, n, 1 - left if success_is_event else left)
 
 

@@ -4,7 +4,8 @@ Everything a snapshot would hold is here: exported columns, period keys and deri
 derived columns are written down once more, without the code of ``ingest``.
 """
 
-from datetime import date, timedelta
+from datetime import date
+from functools import cache
 
 import duckdb
 import numpy as np
@@ -12,6 +13,8 @@ import pandas as pd
 
 from dealerqm import plan as plans
 from dealerqm.facts import Facts
+from dealerqm.kpi import values
+from dealerqm.kpi.cells import Span
 
 AS_OF = date(2026, 9, 30)
 END = pd.Timestamp(AS_OF) + pd.Timedelta(days=1)
@@ -47,7 +50,6 @@ FOLLOWS = {
     },
     "contacts": {"answered_at": ("at", 10, 0.15)},
 }  # fmt: skip
-NEVER_MISSING = {"is_comeback", "has_comeback", "is_repeat", "first_of_visit", "compensation_fen"}
 
 
 def tables(plan=None, *, seed=1, rows=None):
@@ -136,41 +138,60 @@ def _draw(rng, column, count):
 
 def _derived(rng, frame, column):
     word, *names = column.source
-    count = len(frame)
-    if word == "seconds":
-        return _seconds(frame[names[1]] - frame[names[0]])
-    if word == "age":
-        return _seconds(END - frame[names[0]])
-    if word == "in_care":
-        age = _seconds(END - frame[names[0]])
-        leaves = pd.Series(rng.integers(0, 700 * 86400, count), dtype="Int64")
-        gone = pd.Series(rng.random(count) < 0.15)
-        return age.where(~gone | (leaves > age), leaves)
-    if word in ("comeback", "next_visit"):
-        days, share = {"comeback": (60, 0.12), "next_visit": (300, 0.8)}[word]
-        after = pd.Series(rng.exponential(days * 86400, count).astype(int), dtype="Int64")
-        seen = (rng.random(count) < share) & (after <= frame["followed_s"]).fillna(False) if (
-            "followed_s" in frame
-        ) else (rng.random(count) < share) & (after <= _seconds(END - frame["closed_at"])).fillna(
-            False
-        )  # fmt: skip
+    return DERIVED[word](rng, frame, *names)
+
+
+def _in_care(rng, frame, start):
+    age = _seconds(END - frame[start])
+    leaves = pd.Series(rng.integers(0, 700 * 86400, len(frame)), dtype="Int64")
+    gone = pd.Series(rng.random(len(frame)) < 0.15)
+    return age.where(~gone | (leaves > age), leaves)
+
+
+def _later(mean_days, share):
+    def made(rng, frame):
+        after = rng.exponential(mean_days * 86400, len(frame)).astype(int)
+        after = pd.Series(after, dtype="Int64")
+        watched = _seconds(END - frame["closed_at"])
+        seen = (rng.random(len(frame)) < share) & (after <= watched).fillna(False)
         return after.where(seen.astype(bool))
-    if word == "present":
-        return frame[names[0]].notna().astype("boolean")
-    if word == "not_after":
-        known = frame[names[0]].notna() & frame[names[1]].notna()
-        return (frame[names[0]] <= frame[names[1]]).astype("boolean").where(known)
-    if word == "relative_error":
-        paid = frame[names[1]].astype("float64") + frame[names[2]].astype("float64")
-        return ((paid - frame[names[0]].astype("float64")).abs() / 100_000).astype("float64")
-    if word == "sum_of":
-        paid = rng.integers(100, 90_000, count)
-        return pd.Series(np.where(rng.random(count) < 0.05, paid, 0), dtype="Int64")
-    if word == "first_of":
-        return (~frame[names[0]].duplicated()).astype("boolean")
-    if word in ("lookup", "spell_store"):
-        return pd.Series(rng.choice(STORES, count), dtype="str")
-    raise ValueError(f"worlds: {word} is not known")
+
+    return made
+
+
+def _not_after(rng, frame, first, second):
+    known = frame[first].notna() & frame[second].notna()
+    return (frame[first] <= frame[second]).astype("boolean").where(known)
+
+
+def _relative_error(rng, frame, estimate, labour, parts):
+    paid = frame[labour].astype("float64") + frame[parts].astype("float64")
+    return ((paid - frame[estimate].astype("float64")).abs() / 100_000).astype("float64")
+
+
+def _sum_of(rng, frame, *_):
+    paid = rng.integers(100, 90_000, len(frame))
+    return pd.Series(np.where(rng.random(len(frame)) < 0.05, paid, 0), dtype="Int64")
+
+
+def _some_store(rng, frame, *_):
+    return pd.Series(rng.choice(STORES, len(frame)), dtype="str")
+
+
+DERIVED = {
+    "seconds": lambda rng, frame, first, second: _seconds(frame[second] - frame[first]),
+    "age": lambda rng, frame, start: _seconds(END - frame[start]),
+    "in_care": _in_care,
+    "comeback": _later(60, 0.12),
+    "next_visit": _later(300, 0.8),
+    "present": lambda rng, frame, name: frame[name].notna().astype("boolean"),
+    "not_after": _not_after,
+    "relative_error": _relative_error,
+    "sum_of": _sum_of,
+    "first_of": lambda rng, frame, group, _: (~frame[group].duplicated()).astype("boolean"),
+    "lookup": _some_store,
+    "spell_store": _some_store,
+}
 
 
 def _seconds(spans):
@@ -194,7 +215,7 @@ def keys_of(times):
     name = times.name
     days = [None if pd.isna(t) else t.date() for t in times]
     words = {
-        "week": lambda d: "{0}W{1:02d}".format(*d.isocalendar()),
+        "week": lambda d: "{}W{:02d}".format(*d.isocalendar()[:2]),
         "month": lambda d: f"{d:%Y-%m}",
         "quarter": lambda d: f"{d.year}Q{(d.month + 2) // 3}",
     }
@@ -213,7 +234,7 @@ def pandas_facts(frames):
     return Facts(frames.__getitem__)
 
 
-def duckdb_tables(frames, contracts=None):
+def duckdb_tables(frames):
     """Name -> DuckDB relation, with the column types of a snapshot."""
     engine = duckdb.connect(":memory:", config={"threads": 1})
     for name, frame in frames.items():
@@ -249,6 +270,33 @@ def duckdb_facts(frames):
 ENGINES = {"duckdb": duckdb_facts, "pandas": pandas_facts}
 
 
-def days(first, last):
-    """All days from the first to the last."""
-    return [first + timedelta(days=i) for i in range((last - first).days + 1)]
+# ---------------------------------------------------------------- made once a run, never changed
+
+PLAN = plans.load()
+
+
+@cache
+def small():
+    """The tables of the small world."""
+    return tables(PLAN)
+
+
+@cache
+def small_facts(engine="pandas"):
+    """The questions over the small world."""
+    return ENGINES[engine](small())
+
+
+@cache
+def small_values(kind="quarter"):
+    """All KPI values of the small world; copy before changing."""
+    return values(small_facts(), PLAN, REGIONS, span=Span(kind, AS_OF))
+
+
+def one(frame, **equal):
+    """The one row with these values."""
+    for name, wanted in equal.items():
+        frame = frame[frame[name] == wanted]
+    if len(frame) != 1:
+        raise ValueError(f"{len(frame)} rows have {equal}")
+    return frame.iloc[0]
