@@ -82,8 +82,8 @@ def minus(text: str) -> str:
     >>> minus("changed by -1.5 since 2026-07"), minus("-0.0")
     ('changed by −1.5 since 2026-07', '0.0')
     """
-    text = re.sub(r"(?<![\w.])[-+](?=0(?:\.0+)?(?![\d.]))", "", text)
-    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
+    text = re.sub(r"(?<![A-Za-z0-9_.])[-+](?=0(?:\.0+)?(?![\d.]))", "", text)
+    return re.sub(r"(?<![A-Za-z0-9_.])-(?=\d)", "−", text)
 
 
 def by_area(review: Review, group: pd.DataFrame) -> list[dict[str, Any]]:

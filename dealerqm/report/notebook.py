@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,6 +29,10 @@ ATTRIBUTES = {
 RICHEST = ("image/svg+xml", "text/html", "image/png", "text/markdown", "text/plain")
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
+_TABLE = re.compile(r"<table.*?</table>", re.DOTALL)
+_ROW = re.compile(r"<tr>(.*?)</tr>", re.DOTALL)
+_CELL = re.compile(r"<(t[hd])((?: scope=\"\w+\")?)>([^<]*)</t[hd]>")
+_NUMERIC = re.compile(r"[<+−-]?[\d,.]+%?|–|")
 _SAFE_LINK = re.compile(r"(?:#[\w.-]*|[\w-][\w.-]*(?:#[\w.-]*)?)")
 
 
@@ -159,7 +164,24 @@ def sanitised(html: str) -> Markup:
         attribute_filter=_kept, url_schemes=set(), link_rel=None, strip_comments=True,
         clean_content_tags={"script", "style", "iframe", "object", "svg", "math", "template"},
     )  # fmt: skip
-    return Markup(clean.replace("://", "&#58;//"))
+    return Markup(_TABLE.sub(_aligned, clean).replace("://", "&#58;//"))
+
+
+def _aligned(table: re.Match[str]) -> str:
+    """Mark the columns of a plain table that hold only numbers, so that they end at the right."""
+    rows = [_CELL.findall(row) for row in _ROW.findall(table[0])]
+    width = max((len(row) for row in rows), default=0)
+    if len(rows) < 2 or any(len(row) != width for row in rows):  # noqa: PLR2004  head and body
+        return table[0]
+    body = [[text for _, _, text in row] for row in rows[1:]]
+    numeric = [all(_NUMERIC.fullmatch(row[i]) for row in body) for i in range(width)]
+    places = itertools.cycle(numeric)
+    return _CELL.sub(
+        lambda cell: (
+            f'<{cell[1]} class="num"{cell[2]}>{cell[3]}</{cell[1]}>' if next(places) else cell[0]
+        ),
+        table[0],
+    )
 
 
 def _kept(tag: str, attribute: str, value: str) -> str | None:
