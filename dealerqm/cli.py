@@ -52,7 +52,7 @@ def simulate(out: Path, seed: int | None) -> None:
     """Write the raw exports of a simulated group, with its planted truth."""
     from dealerqm import simulate as simulator
 
-    simulator.simulate(out, **({} if seed is None else {"seed": seed}))
+    simulator.simulate(out, seed=simulator.DEFAULT_SEED if seed is None else seed)
     click.echo(out.as_posix())
 
 

@@ -202,7 +202,7 @@ def refresh(folder: Path, *, done: Callable[[Path], None] = lambda _: None) -> l
 
     changed = []
     for path in notebooks(folder):
-        text = nbformat.writes(execute(path, {}, folder=folder)) + "\n"
+        text = nbformat.writes(execute(path, {}, folder=folder)) + "\n"  # type: ignore[no-untyped-call]
         if text != path.read_text(encoding="utf-8"):
             path.write_text(text, encoding="utf-8", newline="\n")
             changed.append(path)

@@ -10,6 +10,9 @@ from dealerqm.result import Finding, spell_kpi
 from dealerqm.review.model import Review
 
 
+_COUNTED = ("met", "missed", "cannot_tell", "too_early")
+
+
 def sentences(review: Review, lang: str) -> list[tuple[str, str]]:
     """Return the verdict of the period in a few sentences.
 
@@ -27,7 +30,7 @@ def sentences(review: Review, lang: str) -> list[tuple[str, str]]:
     """
     group = review.scorecard.table.query("unit_type == 'group'")
     verdicts = group["verdict"].value_counts()
-    counted = {name: int(verdicts.get(name, 0)) for name in ("met", "missed", "cannot_tell", "too_early")}
+    counted = {name: int(verdicts.get(name, 0)) for name in _COUNTED}
     goals = int(group["goal"].notna().sum())
     told = [(labels.text("sentence.goals", lang, goals=goals, **counted), "")]
     told += [_told(review, f, lang) for f in _first(review, "goal_missed", "worse", 2)]
