@@ -101,7 +101,7 @@ def unknown(where: str, word: object, words: Iterable[object]) -> str:
     >>> unknown("plan.toml [kpi.csat] stat", "shear", ["share", "rate"])
     "plan.toml [kpi.csat] stat: 'shear' is not known. Nearest: share. Allowed: rate, share."
     """
-    known = sorted(str(w) for w in words)
+    known = sorted(str(w) for w in words if str(w))
     close = nearest(word, known)
     hint = f" Nearest: {', '.join(close)}." if close else ""
     shown = ", ".join(known[:40]) + (" …" if len(known) > 40 else "")  # noqa: PLR2004

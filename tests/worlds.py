@@ -23,7 +23,7 @@ REGIONS = {"S1": "North", "S2": "North", "S3": "North", "S4": "South", "S5": "So
 STORES = list(REGIONS)
 QUARTERS = [f"{2024 + (i + 3) // 4}Q{(i + 3) % 4 + 1}" for i in range(8)]
 ROWS = {
-    "leads": 900, "service_orders": 1800, "parts_lines": 500, "survey_responses": 1500,
+    "leads": 900, "service_orders": 1800, "parts_lines": 1000, "survey_responses": 1500,
     "complaints": 500, "complaint_events": 200, "contacts": 500, "process_checks": 1300,
     "training": 260,
 }  # fmt: skip
@@ -91,10 +91,24 @@ def _table(rng, table, count):
         planned = table.columns[name].planned
         keep = (rng.random(count) >= never) & ((later < END) | planned)
         frame[name] = later.where(keep)
+    if table.name == "process_checks":
+        frame = _visits(frame)
     for name, column in table.columns.items():
         if column.derived:
             frame[name] = _derived(rng, frame, column)
     return with_keys(frame[list(table.columns)], table)
+
+
+def _visits(frame):
+    """Eight items a visit, in one store at one time; every third visit inspects a vehicle."""
+    visit = frame.index // 8
+    for name in ("store_id", "checked_at", "stage", "object_type", "source"):
+        frame[name] = frame[name].to_numpy()[visit * 8]
+    inspects = visit % 3 == 0
+    frame["visit_id"] = pd.Series("v" + visit.astype("str"), dtype="str")
+    for name, word in (("stage", "delivery"), ("object_type", "vehicle")):
+        frame[name] = frame[name].astype("str").mask(inspects, word)
+    return frame
 
 
 def _random(rng, table, column, count):

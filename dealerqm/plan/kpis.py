@@ -129,8 +129,8 @@ class KpiReader:
             found["quantile"] = check.number(body["quantile"], f"{place} quantile", 0, 1)
         if "per" in body:
             found["per"] = self._exposure(body["per"], f"{place} per")
-        _fits(body, stat, table, place)
         _follows(found, body, table, place)
+        _fits(body, stat, table, place)
         return found
 
     def _table(self, body: Mapping[str, Any], place: str) -> tuple[Table, str]:
