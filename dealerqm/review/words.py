@@ -9,7 +9,6 @@ from dealerqm.plan import Plan
 from dealerqm.result import Finding, spell_kpi
 from dealerqm.review.model import Review
 
-
 _COUNTED = ("met", "missed", "cannot_tell", "too_early")
 
 
