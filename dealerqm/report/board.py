@@ -323,4 +323,4 @@ def forest(review: Review, group: pd.DataFrame) -> dict[str, Any] | None:
     better = {name: kpi.better for name, kpi in review.plan.kpis.items()}
     picture = plot.forest(judged, names=names, better=better, lang=plot.BOTH)
     alt = {lang: plot.describe_forest(judged, better, lang) for lang in labels.languages()}
-    return {"svg": picture.svg, "alt": alt}
+    return {"svg": plot.inline(picture.svg, "forest"), "alt": alt}

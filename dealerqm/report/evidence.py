@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -152,7 +153,7 @@ def _figure(review: Review, key: tuple[str, str, str], frame: pd.DataFrame) -> d
     where = {} if key[1] == "group" else {"where": key[2]}
     alt = {code: plot.describe(frame, panel, code) for code in labels.languages()}
     said = {c: text.removeprefix(kpi.label[c]).lstrip("：: ") for c, text in alt.items()}
-    slug = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in name)
+    slug = "".join(letter if re.fullmatch(r"[\w-]", letter, re.ASCII) else "-" for letter in name)
     return {
         "id": slug, "name": kpi.name, "label": kpi.label, "unit": unit(kpi), "alt": said,
         "svg": plot.inline(picture.svg, slug), **where,

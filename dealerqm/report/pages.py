@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 from collections.abc import Mapping
@@ -151,16 +152,15 @@ def render(body: str, *, title: Mapping[str, str], context: Mapping[str, Any]) -
         HTML with style, script, font and policy inside.
     """
     environment = _environment()
-    content = environment.get_template(body).render(title=title, **context)
-    content, missing = _drawable(content)
-    style = _template("report.css") + font_face(_TAG.sub("", content) + "".join(title.values()))
-    page = environment.get_template("page.html.jinja").render(
-        title=title, policy=policy(style), content=Markup(content),
-        style=Markup(style), script=Markup(_template("report.js")),
-    )  # fmt: skip
+    content, missing = _drawable(environment.get_template(body).render(title=title, **context))
     codes = ", ".join(f"U+{ord(letter):04X}" for letter in sorted(missing))
     note = Markup("<p>{}</p>").format(both("page.replaced", codes=codes)) if missing else ""
-    return page.replace(REPLACED, str(note)) + "\n"
+    content = content.replace(REPLACED, str(note))
+    shell = environment.get_template("page.html.jinja")
+    parts = {"title": title, "content": Markup(content), "script": Markup(_template("report.js"))}
+    bare = shell.render(**parts, style="", policy="")
+    style = _template("report.css") + font_face(html.unescape(_TAG.sub("", bare)))
+    return shell.render(**parts, style=Markup(style), policy=policy(style)) + "\n"
 
 
 def _drawable(content: str) -> tuple[str, set[str]]:
