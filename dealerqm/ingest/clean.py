@@ -95,8 +95,7 @@ class Part:
 
     def where(self, column: str = "") -> Where:
         """Name a column as the file does."""
-        header = self.headers.get(column, column)
-        return Where(self.sheet.file, self.sheet.sheet, header)
+        return Where(self.sheet.file, self.sheet.sheet, self.headers.get(column, column))
 
 
 @dataclass
@@ -213,11 +212,8 @@ def load_sheet(sheet: Sheet, found: Match, table: Table, issues: Issues) -> Batc
         [_pack(row) for row in rows],
         len(sheet.rows), len(sheet.rows) - len(rows),
     )  # fmt: skip
-    size = len(rows)
-    batch = Batch(
-        table, pd.DataFrame(index=range(size)), np.zeros(size, dtype=np.int8),
-        np.zeros(size, dtype=np.int64), np.arange(size), [part],
-    )  # fmt: skip
+    nothing, order = np.zeros(len(rows), dtype=np.int64), np.arange(len(rows))
+    batch = Batch(table, pd.DataFrame(index=order), nothing.copy(), nothing, order, [part])
     _check_width(batch, rows, len(header), issues)
     for place, name in found.unknown:
         texts = [i for i, row in enumerate(rows) if len(row) > place and row[place].strip()]

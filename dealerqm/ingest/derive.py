@@ -177,6 +177,11 @@ def _whole_seconds(spans: pd.Series) -> pd.Series:
     return pd.Series(whole, index=spans.index)
 
 
+def _looked_up(keys: pd.Series, values: pd.Series) -> pd.Series:
+    """Return the value of each key, missing where there is none."""
+    return values.reindex(keys.to_numpy()).set_axis(keys.index)
+
+
 def _seconds(context: Context, frame: pd.DataFrame, first: str, second: str) -> pd.Series:
     return _whole_seconds(frame[second] - frame[first])
 
@@ -211,7 +216,7 @@ def _comeback(context: Context, frame: pd.DataFrame) -> pd.Series:
     inside = (spans >= pd.Timedelta(0)) & (spans <= pd.to_timedelta(days, unit="D"))
     pairs = pairs.assign(span=spans)[inside & ~(driven > reach)]
     shortest = pairs.groupby("order_id")["span"].min()
-    return _whole_seconds(frame["order_id"].map(shortest).astype("timedelta64[s]"))
+    return _whole_seconds(_looked_up(frame["order_id"], shortest))
 
 
 def _next_visit(context: Context, frame: pd.DataFrame) -> pd.Series:
@@ -238,7 +243,7 @@ def _in_care(context: Context, frame: pd.DataFrame, start: str) -> pd.Series:
     ends = pd.Series(context.end, index=frame.index)
     if vehicles is not None:
         left = vehicles.set_index("vehicle_id")["left_on"] + _DAY
-        gone = frame["vehicle_id"].map(left)
+        gone = _looked_up(frame["vehicle_id"], left)
         ends = gone.where(gone < context.end, context.end)
     span = ends - frame[start]
     return _whole_seconds(span.mask(span < pd.Timedelta(0), pd.Timedelta(0)))
@@ -258,14 +263,14 @@ def _sum_of(context: Context, frame: pd.DataFrame, table: str, link: str, column
     if other is None:
         return pd.Series(0, index=frame.index, dtype="Int64")
     sums = other.dropna(subset=[link]).groupby(link)[column].sum()
-    return frame[own].map(sums).astype("Int64").fillna(0)
+    return _looked_up(frame[own], sums).astype("Int64").fillna(0)
 
 
 def _lookup(context: Context, frame: pd.DataFrame, table: str, key: str, column: str) -> pd.Series:
     other = context.frames.get(table)
     if other is None:
         return pd.Series(None, index=frame.index, dtype="str")
-    return frame[key].map(other.set_index(context.plan.tables[table].key[0])[column])
+    return _looked_up(frame[key], other.set_index(context.plan.tables[table].key[0])[column])
 
 
 def _first_of(context: Context, frame: pd.DataFrame, group: str, order: str) -> pd.Series:
@@ -312,13 +317,15 @@ def _staff_quarters(context: Context) -> pd.DataFrame:
     Store, role and level are those of the last spell in the quarter; a quarter that is not over
     ends with the snapshot. Trained means: a passed course that still counts at the end.
     """
-    columns = list(context.plan.tables["staff_quarters"].columns)
+    table = context.plan.tables["staff_quarters"]
     staff = context.frames.get("staff")
     quarters = _quarters(context)
     if staff is None or not quarters:
-        return pd.DataFrame({name: pd.Series(dtype="str") for name in columns})
+        kinds = {"date": "datetime64[s]", "bool": "boolean"}
+        types = {c.name: kinds.get(c.type, "str") for c in table.columns.values()}
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
     parts = [_on_duty(context, staff, quarter) for quarter in quarters]
-    return pd.concat(parts, ignore_index=True)[columns]
+    return pd.concat(parts, ignore_index=True)[list(table.columns)]
 
 
 def _quarters(context: Context) -> list[period.Period]:

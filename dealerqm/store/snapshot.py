@@ -123,7 +123,11 @@ def write(
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        stored = {name: _write_table(draft, name, frame) for name, frame in tables.items()}
+        with duckdb.connect(":memory:", config=_ENGINE) as engine:
+            stored = {
+                name: _write_table(engine, draft / f"{name}.parquet", frame)
+                for name, frame in tables.items()
+            }
         content = {
             "format": FORMAT,
             **manifest,
@@ -230,24 +234,23 @@ def _frame(records: Mapping[str, list[Any]]) -> pd.DataFrame:
     return pd.DataFrame(records["rows"], columns=records["columns"])
 
 
-def _write_table(folder: Path, name: str, frame: pd.DataFrame) -> dict[str, Any]:
-    contract = contracts.load().get(name)
+def _write_table(
+    engine: duckdb.DuckDBPyConnection, place: Path, frame: pd.DataFrame
+) -> dict[str, Any]:
+    contract = contracts.load().get(place.stem)
     keys = [column for column in (contract.key if contract else ()) if column in frame.columns]
     if keys:
         frame = frame.sort_values(keys, kind="stable", ignore_index=True)
-    dates = (
-        {n for n, column in contract.columns.items() if column.type == "date"} if contract else {}
-    )
-    place = folder / f"{name}.parquet"
-    with duckdb.connect(":memory:", config=_ENGINE) as engine:
-        columns = [
-            duckdb.ColumnExpression(column)
-            .cast(_sql_type(frame[column], column in dates or column.endswith("_day")))
-            .alias(column)
-            for column in frame.columns
-        ]
-        rows = engine.from_df(frame).select(*columns)
-        rows.write_parquet(str(place), compression="zstd", row_group_size=_ROW_GROUP)
+    known = contract.columns if contract else {}
+    dates = {name for name, column in known.items() if column.type == "date"}
+    columns = [
+        duckdb.ColumnExpression(column)
+        .cast(_sql_type(frame[column], column in dates or column.endswith("_day")))
+        .alias(column)
+        for column in frame.columns
+    ]
+    rows = engine.from_df(frame).select(*columns)
+    rows.write_parquet(str(place), compression="zstd", row_group_size=_ROW_GROUP)
     files.sync(place)
     return {
         "file": place.name, "sha256": files.digest(place), "rows": len(frame),
