@@ -618,6 +618,17 @@ def test_what_comes_after_the_day_is_set_aside(tmp_path):
     assert later["file"].nunique() == 9
 
 
+@pytest.mark.parametrize(("more", "day"), [(100, date(2026, 6, 30)), (0, date(2062, 4, 1))])
+def test_a_mistyped_year_does_not_move_the_day(tmp_path, more, day):
+    contact = ROWS["contacts"][0]
+    copies = [{**contact, "contact_id": f"X{i}"} for i in range(more * 2)]
+    rows = added("contacts", *copies, {**contact, "contact_id": "Y", "at": datetime(2062, 4, 1)})
+    rows["contacts"][-1]["answered_at"] = None
+    snapshot = run(exports.write(tmp_path / "raw", rows), tmp_path / "p")
+    assert snapshot.as_of == day
+    assert (snapshot.issues["rule"] == "after_as_of").sum() == (more > 0)
+
+
 def test_quarantine_runs_no_formula(tmp_path):
     rows = changed("service_orders", 0, opened_at=None, estimate_fen=-100)
     rows["service_orders"][0]["comeback_of"] = "=HYPERLINK(A1)"

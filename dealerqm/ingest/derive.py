@@ -19,6 +19,8 @@ from dealerqm.plan import Plan
 from dealerqm.tables import Column
 
 _DAY = pd.Timedelta(days=1)
+_STRAY_GAP = np.timedelta64(92, "D")  # more than a quarter without any row, and then
+_STRAY_SHARE = 0.01  # fewer rows than this share of those before: mistyped
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,24 @@ def last_day(batches: Iterable[Batch]) -> date | None:
     Returns
     -------
     date or None
-        None when no such column holds anything.
+        None when no such column holds anything. A few days far after all others, such as a year
+        that was mistyped, do not count.
     """
-    days = [
-        batch.frame.loc[batch.good, name].max()
+    times = [
+        batch.frame.loc[batch.good, name].dropna()
         for batch in batches
         for name, column in batch.table.exported.items()
         if column.keys
     ]
-    return max((day.date() for day in days if not pd.isna(day)), default=None)
+    filled = [series.to_numpy(dtype="datetime64[D]") for series in times if len(series)]
+    if not filled:
+        return None
+    days, rows = np.unique(np.concatenate(filled), return_counts=True)
+    before = np.cumsum(rows)
+    few = before[-1] - before[:-1] < _STRAY_SHARE * before[:-1]
+    breaks = np.flatnonzero((np.diff(days) > _STRAY_GAP) & few)
+    last = days[breaks[0]] if len(breaks) else days[-1]
+    return date.fromisoformat(str(last))
 
 
 def set_aside(batch: Batch, as_of: date, issues: Issues) -> None:
