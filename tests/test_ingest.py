@@ -405,11 +405,12 @@ def test_titles_totals_blanks_and_repeated_headers_are_no_data(tmp_path):
     raw = exports.write(tmp_path / "raw")
     header, *body = exports.lines("stores", ROWS["stores"], 0)
     rows = [["门店一览"], [], ["制表：张三", "2026"], header, body[0], [], header, body[1],
-            ["合计", "", "2"], ["", "总计：", "2"]]  # fmt: skip
+            ["合计", "", "2"], ["", "总计：", "2"], ["平均", "", "1"], ["数据来源：客服部"],
+            ["", "第 1 页 共 1 页"]]  # fmt: skip
     exports.write_csv(raw / "dms_a" / "门店.csv", rows)
     snapshot = run(raw, tmp_path / "p")
     assert snapshot.issues.empty
-    assert counts(snapshot, "stores")[["rows", "loaded", "non_data"]].tolist() == [10, 2, 8]
+    assert counts(snapshot, "stores")[["rows", "loaded", "non_data"]].tolist() == [13, 2, 11]
 
 
 def test_several_sheets_and_a_shifted_table_are_read(tmp_path):

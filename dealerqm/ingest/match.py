@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 import unicodedata
 from collections import Counter
@@ -15,7 +16,14 @@ from dealerqm.tables import Table
 HEAD_ROWS = 30  # the header stands within so many rows
 _MIN_MATCHED = 2
 _NEAR = 0.5  # of the filled cells of a row: then it is the header of a table that lacks columns
-_TOTALS = ("合计", "总计", "小计", "汇总", "total", "subtotal", "sum", "grand total")
+_TOTALS = (
+    "合计", "总计", "小计", "汇总", "平均", "均值", "平均值", "total", "subtotal",
+    "grand total", "sum", "average", "mean",
+)  # fmt: skip
+_NOTE = re.compile(
+    r"(?:数据来源|制表|打印|导出|审核|备注|注|说明|source|printed|exported|note)[^:]{0,20}:"
+    r"|第\s*\d+\s*页|page\s*\d+"
+)
 _LONGEST_TOTAL = 20
 
 Mapped = Mapping[str, Mapping[str, str]]
@@ -163,7 +171,7 @@ class Matcher:
 
 
 def is_data(row: list[str], header: list[str]) -> bool:
-    """Return whether a row below the header holds data: not blank, no total, no repeated header.
+    """Return whether a row below the header holds data: no blank, total, note or header again.
 
     Parameters
     ----------
@@ -180,9 +188,12 @@ def is_data(row: list[str], header: list[str]) -> bool:
     >>> is_data(["", "合计：", "12"], ["a"]), is_data(["S01", "Total Motors"], ["a"])
     (False, True)
     """
-    first = next((cell for cell in row if cell.strip()), "")
-    total = len(first) < _LONGEST_TOTAL and _fold(first).rstrip(":").strip() in _TOTALS
-    return bool(first) and not total and row != header
+    filled = [cell for cell in row if cell.strip()]
+    if not filled or row == header:
+        return False
+    if len(filled) == 1 and _NOTE.match(_fold(filled[0])):
+        return False
+    return len(filled[0]) >= _LONGEST_TOTAL or _fold(filled[0]).rstrip(":").strip() not in _TOTALS
 
 
 def _fold(header: str) -> str:
