@@ -280,9 +280,9 @@ def render(figure: Figure, words: Words) -> str:
         If a text needs a character that the font lacks.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.text import Text
 
-    drawn = [str(text.get_text()) for text in figure.findobj(Text)]
+    texts = [*figure.texts, *(text for ax in figure.axes for text in ax.texts)]
+    drawn = [str(text.get_text()) for text in texts]
     _check_glyphs([*drawn, *(text for said in words.said.values() for text in said.values())])
     raw = io.StringIO()
     backend: Any = FigureCanvasSVG(figure)

@@ -314,11 +314,11 @@ def _kinds(table: pd.DataFrame, panel: Panel) -> pd.Series[str]:
 def _names(ax: Axes, table: pd.DataFrame, panel: Panel, words: Words, size: Size) -> None:
     """Name goal and limits at the right edge, apart from each other."""
     low, high = ax.get_ylim()
-    last = table.iloc[-1]
+    known = {name: table[name].dropna() for name in ("upper", "lower")}
     named = [
-        (float(last[name]), words(f"plot.{name}", value=scale.short(last[name], panel.measure)))
-        for name in ("upper", "lower")
-        if np.isfinite(last[name])
+        (line.iloc[-1], words(f"plot.{name}", value=scale.short(line.iloc[-1], panel.measure)))
+        for name, line in known.items()
+        if len(line)
     ]
     if panel.goal is not None:
         arrow = " ↑" if panel.goal > high else " ↓" if panel.goal < low else ""
@@ -349,7 +349,8 @@ def _calendar(ax: Axes, keys: Sequence[str], size: Size) -> None:
     if not years or (years[0] - starts[0]) * one > size.font * 2.6:
         years = [starts[0], *years]
     look: dict[str, Any] = {"fontsize": size.font - 1, "color": canvas.GREY}
-    for i in starts:
+    named = starts[1:] if len(starts) > 1 and one * starts[1] < size.font * 1.9 else starts
+    for i in named:
         if (quarters[i].number - 1) % step == 0:
             canvas.label(ax, f"Q{quarters[i].number}", (i, low), offset=(0, -4), **look)
     for i in years:

@@ -59,7 +59,7 @@ class Spelled:
     def _written(self, number: Any, form: str, sign: str) -> str:  # noqa: ANN401
         if self.words["measure"] != "value" or pd.isna(number) or pd.isna(self.size):
             return minus(spell_kpi(number, form, self.words, labels.languages()[0]))
-        steps = ((10_000, 0), (10, 1), (1, 2))
+        steps = ((1_000, 0), (10, 1), (1, 2))
         digits = next((n for least, n in steps if abs(self.size) >= least), 3)
         return minus(f"{number:{sign},.{digits}f}")
 
@@ -296,6 +296,7 @@ def matrix(review: Review, table: pd.DataFrame) -> dict[str, Any]:
 def _cell(row: Mapping[Any, Any], spelled: Spelled) -> dict[str, str]:
     hidden = row["verdict"] in ("suppressed", "no_data", "too_early")
     value = "" if hidden else spelled.value(row["value"])
+    value = {"100.0%": "100%", "0.0%": "0%"}.get(value, value)
     return {"verdict": row["verdict"], "sign": SIGNS[row["verdict"]], "value": value}
 
 

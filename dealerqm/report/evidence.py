@@ -186,8 +186,15 @@ def quality(review: Review) -> dict[str, Any]:
     return {
         "numbers": numbers, "counts": rows,
         "total": [f"{int(counts[name].sum()):,}" for name in numbers],
-        "issues": review.quality.table.fillna("").to_dict("records"),
+        "issues": [_issue(row) for row in review.quality.table.to_dict("records")],
     }  # fmt: skip
+
+
+def _issue(row: Mapping[Any, Any]) -> dict[str, str]:
+    return {
+        str(name): "" if pd.isna(value) else value if isinstance(value, str) else f"{value:,.0f}"
+        for name, value in row.items()
+    }
 
 
 def _same(text: str) -> dict[str, str]:
@@ -216,11 +223,17 @@ def definitions(review: Review) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": kpi.name, "label": kpi.label, "unit": unit(kpi), "about": kpi.about,
-                "stat": kpi.stat, "interval": kpi.interval, "better": kpi.better, "goal": goal,
+                "stat": kpi.stat, "interval": _interval(kpi), "better": kpi.better, "goal": goal,
                 "source": kpi.source, "version": kpi.version,
             }
         )  # fmt: skip
     return found
+
+
+def _interval(kpi: Kpi) -> str:
+    if kpi.follow_up:
+        return "kaplan_meier"
+    return "brookmeyer" if kpi.stat == "quantile" and kpi.age else kpi.interval
 
 
 def benchmarks(review: Review) -> list[dict[str, Any]]:
