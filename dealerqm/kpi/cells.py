@@ -200,11 +200,11 @@ def index_weights(plan: Plan, factor: str) -> dict[str, dict[str, float]]:
             f.name: f for f in sorted(chosen, key=lambda f: f.from_wave) if f.from_wave <= wave
         }
         total = sum(f.weight for f in newest.values())
-        weights[wave] = {
-            item: weight * f.weight / total
-            for f in newest.values()
-            for item, weight in f.items.items()
-        }
+        summed: dict[str, float] = {}
+        for f in newest.values():
+            for item, weight in f.items.items():
+                summed[item] = summed.get(item, 0.0) + weight * f.weight / total
+        weights[wave] = summed
     return weights
 
 

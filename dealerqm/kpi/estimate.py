@@ -52,6 +52,8 @@ def values(
     Raises
     ------
     MethodError
+        If no KPI is asked for.
+    PlanError
         If a name is not in the plan.
     """
     wanted = list(plan.kpis if names is None else names)
