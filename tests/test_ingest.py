@@ -3,6 +3,7 @@
 import copy
 import csv
 import io
+import json
 import os
 import stat
 import subprocess
@@ -16,6 +17,7 @@ import exports
 import openpyxl
 import pandas as pd
 import pytest
+from conftest import SAMPLES
 from exports import PLAN, ROWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +65,7 @@ def counts(snapshot, name):
 
 
 @pytest.fixture(scope="module")
-def snapshot(tmp_path_factory):
+def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ingest")
     return run(exports.write(folder / "raw"), folder / "project")
 
@@ -71,24 +73,24 @@ def snapshot(tmp_path_factory):
 # ---------------------------------------------------------------- the straight way
 
 
-def test_clean_exports_give_every_table_and_no_issue(snapshot):
-    assert snapshot.issues.empty
-    assert set(snapshot.tables) == {*ROWS, "staff_quarters"}
+def test_clean_exports_give_every_table_and_no_issue(tiny):
+    assert tiny.issues.empty
+    assert set(tiny.tables) == {*ROWS, "staff_quarters"}
     for name, rows in ROWS.items():
-        assert len(table(snapshot, name)) == counts(snapshot, name)["loaded"] == len(rows)
-    assert snapshot.as_of == date(2026, 6, 30)
-    assert snapshot.manifest["demonstration_key"] is False
+        assert len(table(tiny, name)) == counts(tiny, name)["loaded"] == len(rows)
+    assert tiny.as_of == date(2026, 6, 30)
+    assert tiny.manifest["demonstration_key"] is False
 
 
-def test_both_dialects_give_the_same_bytes(snapshot, tmp_path):
+def test_both_dialects_give_the_same_bytes(tiny, tmp_path):
     other = run(exports.write(tmp_path / "raw", dialect=1), tmp_path / "project")
     assert other.issues.empty
-    for name in snapshot.tables:
-        assert other.parquet(name).read_bytes() == snapshot.parquet(name).read_bytes(), name
+    for name in tiny.tables:
+        assert other.parquet(name).read_bytes() == tiny.parquet(name).read_bytes(), name
 
 
-def test_values_are_stored_as_promised(snapshot):
-    lead = table(snapshot, "leads").iloc[0]
+def test_values_are_stored_as_promised(tiny):
+    lead = table(tiny, "leads").iloc[0]
     assert lead["discount_fen"] == 123_456 and lead["budget_band"] == "100k_200k"
     assert lead["created_at"] == datetime(2026, 4, 1, 9)
     assert lead["created_at_day"] == date(2026, 4, 1)
@@ -96,52 +98,52 @@ def test_values_are_stored_as_promised(snapshot):
         "2026W14", "2026-04", "2026Q2",
     ]  # fmt: skip
     assert lead["created_at_weekday"] == 3
-    answer = table(snapshot, "survey_responses").iloc[0]
+    answer = table(tiny, "survey_responses").iloc[0]
     assert answer["overall"] == 9 and pd.isna(answer["price"])  # 98 means no answer
-    assert pd.isna(table(snapshot, "service_orders").iloc[3]["estimate_fen"])
+    assert pd.isna(table(tiny, "service_orders").iloc[3]["estimate_fen"])
 
 
 PERSONAL = ("王小明", "13800138000", "11010519491231002X", "LSVAA4182E2184847", "沪A12345",
             "13812345678", "某公司", "13900139000")  # fmt: skip
 
 
-def test_nothing_personal_is_stored(snapshot):
-    folder = snapshot.path.parents[1]
+def test_nothing_personal_is_stored(tiny):
+    folder = tiny.path.parents[1]
     assert not (folder / "quarantine").exists()
-    text = (snapshot.path / "manifest.json").read_text(encoding="utf-8")
-    text += "".join(table(snapshot, name).to_string() for name in snapshot.tables)
+    text = (tiny.path / "manifest.json").read_text(encoding="utf-8")
+    text += "".join(table(tiny, name).to_string() for name in tiny.tables)
     found = [word for word in (*PERSONAL, "E001", exports.KEY_BYTES.hex()) if word in text]
     assert found == []
-    customers = table(snapshot, "customers")
+    customers = table(tiny, "customers")
     assert {"name", "id_number"}.isdisjoint(customers.columns)
     assert customers["phone"].str.startswith("p_").all()
-    assert table(snapshot, "survey_responses")["comment"][0] == "很好，电话[mobile]"
-    assert snapshot.manifest["masked"] == {
+    assert table(tiny, "survey_responses")["comment"][0] == "很好，电话[mobile]"
+    assert tiny.manifest["masked"] == {
         "complaints.text": {"plate": 1}, "survey_responses.comment": {"mobile": 1},
     }  # fmt: skip
 
 
-def test_pseudonyms_join_tables(snapshot):
-    orders, customers = table(snapshot, "service_orders"), table(snapshot, "customers")
+def test_pseudonyms_join_tables(tiny):
+    orders, customers = table(tiny, "service_orders"), table(tiny, "customers")
     assert set(orders["customer_id"]) == set(customers["customer_id"])
 
 
-def test_a_second_import_uses_the_first(snapshot, tmp_path):
+def test_a_second_import_uses_the_first(tiny, tmp_path):
     raw, project = exports.write(tmp_path / "raw"), tmp_path / "project"
     first = run(raw, project)
     marks = {path: path.stat().st_mtime_ns for path in first.path.iterdir()}
     again, named = run(raw, project), run(raw, project, as_of=date(2026, 6, 30))
-    assert first.id == again.id == named.id == snapshot.id
+    assert first.id == again.id == named.id == tiny.id
     assert marks == {path: path.stat().st_mtime_ns for path in first.path.iterdir()}
 
 
-def test_other_inputs_make_another_snapshot(snapshot, tmp_path):
+def test_other_inputs_make_another_snapshot(tiny, tmp_path):
     raw, project = exports.write(tmp_path / "raw"), tmp_path / "project"
     other_key = ingest.ingest(raw, project, PLAN, key=privacy.Key(b"another key " * 4))
     other_day = run(raw, project, as_of=date(2026, 5, 31))
     exports.write(raw, added("stores", {**ROWS["stores"][0], "store_id": "S03"}))
     other_file = run(raw, project)
-    assert len({snapshot.id, other_key.id, other_day.id, other_file.id}) == 4
+    assert len({tiny.id, other_key.id, other_day.id, other_file.id}) == 4
     assert store.open_snapshot(project).id == max(other_key.id, other_file.id)
 
 
@@ -156,19 +158,19 @@ def test_a_damaged_snapshot_is_made_again(tmp_path):
 # ---------------------------------------------------------------- derived columns
 
 
-def test_durations_count_from_event_to_event_and_to_the_end_of_the_day(snapshot):
-    order = table(snapshot, "service_orders").set_index("order_id").loc["O1"]
+def test_durations_count_from_event_to_event_and_to_the_end_of_the_day(tiny):
+    order = table(tiny, "service_orders").set_index("order_id").loc["O1"]
     assert order["wait_s"] == 1800 and order["turnaround_s"] == 7800
     assert order["followed_s"] == (datetime(2026, 7, 1) - datetime(2026, 4, 10, 12)).total_seconds()
     assert bool(order["ready_on_time"]) and order["estimate_error"] == pytest.approx(0.1)
     assert order["compensation_fen"] == 5050
-    lead = table(snapshot, "leads").iloc[0]
+    lead = table(tiny, "leads").iloc[0]
     assert lead["contact_s"] == 1800 and lead["follow_up_s"] == 2 * 86_400 and bool(lead["on_time"])
     assert pd.isna(lead["test_drive_s"]) and pd.isna(lead["cancel_s"])
 
 
-def test_comebacks_and_next_visits(snapshot):
-    orders = table(snapshot, "service_orders").set_index("order_id")
+def test_comebacks_and_next_visits(tiny):
+    orders = table(tiny, "service_orders").set_index("order_id")
     assert orders["comeback_after_s"].dropna().to_dict() == {"O1": 4 * 86_400 + 21 * 3600}
     assert orders["has_comeback"].tolist() == [True, False, False, False]
     assert orders["is_comeback"].tolist() == [False, True, False, False]
@@ -922,3 +924,59 @@ def test_a_full_disk(tmp_path):
 def test_the_plan_text_of_the_contracts_is_valid_toml():
     text = (Path(ingest.__file__).parents[1] / "tables.toml").read_text(encoding="utf-8")
     assert set(tomllib.loads(text)) >= set(ROWS)
+
+
+# ---------------------------------------------------------------- the sample
+
+TRUTH = SAMPLES / "truth.json"
+
+
+def test_the_sample_has_the_planted_faults_and_no_others(snapshot):
+    truth = json.loads(TRUTH.read_text(encoding="utf-8"))
+    assert set(snapshot.issues["rule"]) == {"duplicate", "number_format"}
+    doubled = snapshot.issues[snapshot.issues["rule"] == "duplicate"]
+    assert doubled["count"].sum() == snapshot.counts["duplicates"].sum() == len(truth["duplicates"])
+    assert snapshot.as_of.isoformat() == truth["as_of"]
+    lines = snapshot.counts
+    assert (lines["rows"] == lines[FATES].sum(axis=1)).all()
+    assert lines[["quarantined", "set_aside", "rejected"]].to_numpy().sum() == 0
+    assert snapshot.manifest["demonstration_key"] is True
+
+
+def test_nothing_planted_stays_readable(snapshot):
+    truth = json.loads(TRUTH.read_text(encoding="utf-8"))
+    values = [planted["value"] for planted in truth["personal_data"]]
+    text = (snapshot.path / "manifest.json").read_text(encoding="utf-8")
+    for name in snapshot.tables:
+        frame = table(snapshot, name)
+        words = [set(frame[column].dropna()) for column in frame if frame[column].dtype == "str"]
+        text += "\n".join(sorted(set().union(*words)))
+    assert len(values) > 50 and [value for value in values if value in text] == []
+    masked = sum(sum(kinds.values()) for kinds in snapshot.manifest["masked"].values())
+    assert masked == len(values)
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from dealerqm import ingest, plan, privacy
+samples = Path(sys.argv[1])
+ingest.ingest(samples / "raw", Path(sys.argv[2]), plan.load(), key=privacy.demo_key(samples))
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+
+@POSIX
+@pytest.mark.slow
+def test_the_sample_is_imported_in_the_promised_time_and_memory(snapshot, tmp_path):
+    call = [sys.executable, "-c", MEASURED, str(SAMPLES), str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    seconds, megabytes = map(float, done.stdout.split())
+    assert seconds <= 25 and megabytes <= 700
+    again = store.open_snapshot(tmp_path)
+    assert again.id == snapshot.id
+    assert all(
+        again.parquet(name).read_bytes() == snapshot.parquet(name).read_bytes()
+        for name in snapshot.tables
+    )

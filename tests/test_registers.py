@@ -9,6 +9,7 @@ from datetime import date, datetime
 
 import openpyxl
 import pytest
+from conftest import SAMPLES
 
 from dealerqm import registers
 from dealerqm.errors import RegisterError
@@ -241,3 +242,12 @@ def test_kinds_have_labels_and_sheets_of_their_own():
         assert all(set(label) == {"zh", "en"} and all(label.values()) for label in labels)
         heads = [head for column in kind.fields.values() for head in set(column.headers)]
         assert len(heads) == len(set(heads)), kind.name
+
+
+def test_the_workbook_of_the_sample_is_read_whole(tmp_path):
+    register = Register(tmp_path / "state.sqlite")
+    changes = register.from_excel(SAMPLES / "registers.xlsx", at=AT, by="Li")
+    assert {"improvement", "risk", "treatment", "kri", "sign_off"} <= set(changes["kind"])
+    assert register.verify() == len(changes)
+    assert register.state("improvement")["starts_on"].notna().all()
+    assert register.from_excel(SAMPLES / "registers.xlsx", at=AT, by="Li").empty
