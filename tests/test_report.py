@@ -143,7 +143,7 @@ def test_findings_and_facts_are_those_of_the_review(folder):
 def test_the_workbook_has_every_row_and_numbers_stay_numbers(folder):
     book = openpyxl.load_workbook(io.BytesIO((folder / "tables.xlsx").read_bytes()))
     assert book.sheetnames[0].startswith("说明") and len(book.sheetnames) == 8
-    rows = list(book["记分卡 scorecard"].iter_rows(values_only=True))
+    rows = list(book["记分卡 Scorecard"].iter_rows(values_only=True))
     heads = [str(head).rpartition("\n")[2] for head in rows[0]]
     assert len(rows) == len(review().scorecard.table) + 1 and "kpi_zh" in heads
     first = dict(zip(heads, rows[1], strict=True))
@@ -153,7 +153,7 @@ def test_the_workbook_has_every_row_and_numbers_stay_numbers(folder):
     assert all(cell.data_type != "f" for sheet in book for row in sheet for cell in row)
     assert any(
         "'=1" in str(cell)
-        for row in book["数据问题 data problems"].iter_rows(values_only=True)
+        for row in book["数据问题 Data problems"].iter_rows(values_only=True)
         for cell in row
     )
 

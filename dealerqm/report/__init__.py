@@ -98,6 +98,7 @@ def index_html(review: Review, notebooks: Mapping[str, Any] | None = None) -> st
         "charts": evidence.charts(review, drawn), "quality": evidence.quality(review),
         "definitions": evidence.definitions(review), "benchmarks": evidence.benchmarks(review),
         "methods": evidence.methods(review), "stamp": review.stamp, "signs": board.SIGNS,
+        "remedies": {key.partition(".")[2] for key in labels.keys() if key.startswith("remedy.")},  # noqa: SIM118
         "notebooks": [
             {"name": name, "label": heading(notebook) if notebook else name,
              "done": notebook is not None}
