@@ -739,6 +739,11 @@ def test_a_file_of_the_wrong_table(tmp_path):
     assert line[["rows", "rejected"]].tolist() == [2, 2]
 
 
+def test_a_missing_mapping_file(tmp_path):
+    raw, place = exports.write(tmp_path / "raw"), tmp_path / "map.toml"
+    refused(raw, tmp_path / "p", r"mapping map\.toml: cannot be read", mapping=place)
+
+
 def test_orders_named_as_stores_are_still_orders(tmp_path):
     raw = exports.write(tmp_path / "raw")
     (raw / "dms_a" / "门店.csv").write_bytes((raw / "dms_a" / "维修工单.csv").read_bytes())

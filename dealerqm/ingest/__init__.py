@@ -126,7 +126,9 @@ def ingest(
         _refuse(loaded)
         day = as_of or derive.last_day(loaded.batches.values())
         if day is None:
-            raise IngestError(f"{raw.name}: no row has a time, so there is no day to report on.")
+            raise IngestError(
+                f"{raw.resolve().name}: no row has a time, so there is no day to report on."
+            )
         identity = digest({**inputs, "as_of": str(day)})[:_ID_DIGITS]
         return _store(loaded, project, plan, key=key, as_of=day,
                       manifest={"id": identity, "request": request, **inputs})  # fmt: skip
@@ -164,9 +166,10 @@ def _load(raw: Path, plan: Plan, mapped: Mapped) -> _Loaded:
     for name, table in plan.tables.items():
         if table.required and name not in loaded.batches:
             headers = ", ".join(c.headers[0] for c in table.exported.values() if c.required)
-            loaded.issues.add(Where(raw.name), "missing_table", "rejected", found=[name],
+            folder = raw.resolve().name
+            loaded.issues.add(Where(folder), "missing_table", "rejected", found=[name],
                               expected=headers)  # fmt: skip
-            loaded.messages.append(f"{raw.name}: no file holds the table {name} ({headers} …).")
+            loaded.messages.append(f"{folder}: no file holds the table {name} ({headers} …).")
     return loaded
 
 

@@ -86,14 +86,15 @@ def files(raw: Path) -> list[Path]:
     """
     kinds = (*TEXT_FILES, *WORKBOOKS, *OLD_WORKBOOKS)
     allowed = f"expected exports as {', '.join((*TEXT_FILES, *WORKBOOKS))}"
+    name = raw.resolve().name
     if raw.is_file():
         return [raw]
     if not raw.is_dir():
-        raise IngestError(f"raw: found no folder {raw.name}; {allowed} in it.")
+        raise IngestError(f"raw: found no folder {name}; {allowed} in it.")
     found = [path for path in raw.rglob("*") if path.is_file() and path.suffix.lower() in kinds]
     if not found:
         others = sum(path.is_file() for path in raw.rglob("*"))
-        raise IngestError(f"{raw.name}: the folder holds {others} other files; {allowed}.")
+        raise IngestError(f"{name}: the folder holds {others} other files; {allowed}.")
     return sorted(found, key=lambda path: path.relative_to(raw).as_posix())
 
 

@@ -107,6 +107,7 @@ def explain(error: Exception, folder: Path) -> str:
     str
         One sentence: where, what, what to do.
     """
+    folder = folder.resolve()
     place = f"{folder.parent.name}/{folder.name}"
     code = getattr(error, "errno", None)
     if code in _FULL or any(word in str(error) for word in _FULL_WORDS):
@@ -148,7 +149,7 @@ def lock(project: Path, purpose: str) -> Iterator[None]:
         held = FileLock(folder / ".lock", timeout=LOCK_SECONDS).acquire()
     except Timeout:
         raise SnapshotError(
-            f"{project.name}: in use by {_holder(holder)}; try again when it has finished."
+            f"{project.resolve().name}: in use by {_holder(holder)}; try again when it is done."
         ) from None
     except OSError as error:
         raise SnapshotError(explain(error, folder)) from None

@@ -170,7 +170,8 @@ def open_snapshot(project: Path, snapshot_id: str | None = None) -> Snapshot:
     known = manifests(project)
     if not known:
         raise SnapshotError(
-            f"{project.name}/snapshots: found no snapshot; import exports first: `dealerqm ingest`."
+            f"{project.resolve().name}/snapshots: found no snapshot; import exports first: "
+            "`dealerqm ingest`."
         )
     if snapshot_id is None:
         snapshot_id = max(known, key=lambda name: (str(known[name].get("as_of")), name))
