@@ -284,6 +284,7 @@ def parsed(kind, text, **options):
         ("2026-02-29", None, "bad_date"),
         ("2026-9/3", None, "bad_date"),
         ("2026-09-30 25:00", None, "bad_date"),
+        ("2026-09-30 10:00:60", None, "bad_date"),
         ("0026-09-30", None, "bad_date"),
         ("2999-01-01", None, "bad_date"),
         ("soon", None, "bad_date"),
@@ -742,6 +743,19 @@ def test_a_file_of_the_wrong_table(tmp_path):
 def test_a_missing_mapping_file(tmp_path):
     raw, place = exports.write(tmp_path / "raw"), tmp_path / "map.toml"
     refused(raw, tmp_path / "p", r"mapping map\.toml: cannot be read", mapping=place)
+
+
+def test_a_sheet_of_notes_beside_a_table_is_left_out_and_counted(tmp_path):
+    raw = exports.write(tmp_path / "raw", dialect=1)
+    place = raw / "dms_b" / "stores.xlsx"
+    book = openpyxl.load_workbook(place)
+    book.create_sheet("readme").append(["made by", "call 13812345678"])
+    book.save(place)
+    snapshot = run(raw, tmp_path / "p")
+    found = issue(snapshot.issues, "wrong_table")
+    assert (found["sheet"], found["action"]) == ("readme", "ignored")
+    assert found["found"] == "made by, call [mobile]"
+    assert snapshot.counts["rejected"].sum() == 1
 
 
 def test_orders_named_as_stores_are_still_orders(tmp_path):

@@ -23,7 +23,8 @@ from dealerqm import store, tables
 from dealerqm.errors import IngestError, SnapshotError
 from dealerqm.ingest import clean, derive, read
 from dealerqm.ingest.clean import COUNT_COLUMNS, ISSUE_COLUMNS, Batch, Issues, Where
-from dealerqm.ingest.match import Mapped, Matcher, read_mapping
+from dealerqm.ingest.match import Mapped, Match, Matcher, read_mapping
+from dealerqm.ingest.read import Sheet
 from dealerqm.plan import Plan, digest
 from dealerqm.privacy import Key, mask_all, pseudonyms
 from dealerqm.store import Snapshot
@@ -176,23 +177,34 @@ def _load(raw: Path, plan: Plan, mapped: Mapped) -> _Loaded:
 def _batches(
     path: Path, file: str, plan: Plan, matcher: Matcher, loaded: _Loaded
 ) -> Iterator[Batch]:
+    strangers: list[tuple[Where, Match, Sheet]] = []
     try:
+        used = False
         for sheet in read.sheets(path, file):
             found = matcher.match(sheet.rows)
-            if not found.rule:
+            if found.rule:
+                strangers.append((Where(file, sheet.sheet), found, sheet))
+            else:
+                used = True
                 yield clean.load_sheet(sheet, found, plan.tables[found.table], loaded.issues)
-                continue
-            where = Where(file, sheet.sheet)
-            loaded.issues.add(where, found.rule, "rejected", found=[found.found],
-                              expected=found.table)  # fmt: skip
-            size = len(sheet.rows)
-            loaded.rejected.append(
-                (file, sheet.sheet, found.table, sheet.encoding, size, 0, 0, 0, 0, size, 0)
-            )
-            loaded.messages.append(_rejection(where, found.rule, found.table, found.found))
+        for where, found, sheet in strangers:
+            _set_out(where, found, sheet, beside=used, loaded=loaded)
     except IngestError as error:
         loaded.issues.add(Where(file), "unreadable", "rejected", found=[str(error)])
         loaded.messages.append(str(error))
+
+
+def _set_out(where: Where, found: Match, sheet: Sheet, *, beside: bool, loaded: _Loaded) -> None:
+    """Count a sheet that was not loaded; a note beside a table is no reason to refuse the file."""
+    note = beside and found.rule == "wrong_table"
+    loaded.issues.add(where, found.rule, "ignored" if note else "rejected", found=[found.found],
+                      expected=found.table)  # fmt: skip
+    size = len(sheet.rows)
+    loaded.rejected.append(
+        (where.file, where.sheet, found.table, sheet.encoding, size, 0, 0, 0, 0, size, 0)
+    )
+    if not note:
+        loaded.messages.append(_rejection(where, found.rule, found.table, found.found))
 
 
 def _rejection(where: Where, rule: str, table: str, found: str) -> str:

@@ -47,6 +47,7 @@ _DAY_FIRST = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}\b.*")
 _SERIAL_START = datetime(1899, 12, 30)
 _SERIAL_RANGE = (25_569, 73_415)  # 1970 to 2100
 _YEARS = (1900, 2100)
+_LEAP_SECONDS = (":60", ":61")  # pandas would take them for the next minute
 _FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M",
             "%Y-%m-%d", "%Y/%m/%d")  # fmt: skip
 
@@ -147,7 +148,8 @@ def _read_times(
     """Read the words of the commonest form at once and the others one by one."""
     first = next((text for text in plain if text[:1].isdigit()), "")
     form = next((form for form in _FORMATS if _fits(first, form)), _FORMATS[0])
-    texts = [text if text[:1].isdigit() else None for text in plain]
+    usual = [text[:1].isdigit() and not text.endswith(_LEAP_SECONDS) for text in plain]
+    texts = [text if use else None for text, use in zip(plain, usual, strict=True)]
     times = pd.to_datetime(pd.Series(texts, dtype="object"), format=form, errors="coerce")
     values = times.to_numpy(dtype="datetime64[s]").copy()
     rules = np.full(len(words), "", dtype=object)

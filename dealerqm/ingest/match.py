@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dealerqm.errors import IngestError, unknown
+from dealerqm.privacy import mask
 from dealerqm.tables import Table
 
 HEAD_ROWS = 30  # the header stands within so many rows
@@ -25,6 +26,7 @@ _NOTE = re.compile(
     r"|第\s*\d+\s*页|page\s*\d+"
 )
 _LONGEST_TOTAL = 20
+_SHOWN, _SHOWN_CELLS = 20, 4
 
 Mapped = Mapping[str, Mapping[str, str]]
 
@@ -149,8 +151,8 @@ class Matcher:
 
     def _rejected(self, rows: Sequence[Sequence[str]]) -> Match:
         fullest = max(rows[:HEAD_ROWS], key=lambda row: sum(map(bool, row)), default=[])
-        found = ", ".join(cell.strip() for cell in fullest[:6] if cell.strip())
-        return Match("", 0, {}, rule="wrong_table", found=found)
+        shown = [mask(cell.strip())[0][:_SHOWN] for cell in fullest if cell.strip()]
+        return Match("", 0, {}, rule="wrong_table", found=", ".join(shown[:_SHOWN_CELLS]))
 
     def _accepted(self, name: str, place: int, row: Sequence[str], complete: bool) -> Match:
         known = self._known[name]
