@@ -192,3 +192,49 @@ def notebooks(project: Path) -> None:
         runner.home(project), done=lambda path: click.echo(path.name, err=True)
     )
     click.echo(f"{len(changed)} notebooks changed")
+
+
+@main.group()
+def register() -> None:
+    """Keep the records that people write: improvements, risks, sign-offs and so on."""
+
+
+STATE = "state.sqlite"
+
+
+@register.command("import")
+@click.argument("workbook", type=FILE)
+@click.option("--project", type=FOLDER, default=".", help="Project folder.")
+@click.option("--by", required=True, help="Who changed the records.")
+@click.option("--on", "day", type=DAY, required=True, help="Day of the change, such as 2026-10-08.")
+@_told
+def register_import(workbook: Path, project: Path, by: str, day: datetime) -> None:
+    """Take over the changed rows of an Excel file; unchanged rows write nothing."""
+    from dealerqm.registers import Register
+
+    changes = Register(project / STATE).from_excel(workbook, at=day.date().isoformat(), by=by)
+    click.echo(f"{len(changes)} records changed")
+
+
+@register.command("export")
+@click.argument("workbook", type=FILE)
+@click.option("--project", type=FOLDER, default=".", help="Project folder.")
+@_told
+def register_export(workbook: Path, project: Path) -> None:
+    """Write all current records to an Excel file."""
+    from dealerqm.registers import Register
+
+    Register(project / STATE).to_excel(workbook)
+    click.echo(workbook.as_posix())
+
+
+@register.command("verify")
+@click.option("--project", type=FOLDER, default=".", help="Project folder.")
+@_told
+def register_verify(project: Path) -> None:
+    """Check that no record was changed, lost or put in another order."""
+    from dealerqm.registers import Register
+
+    log = Register(project / STATE)
+    log.verify()
+    click.echo(f"{len(log.log())} records in order")

@@ -82,7 +82,8 @@ def review(order: Order) -> tuple[Path, dict[str, str]]:
         failed: dict[str, str] = {}
         for name, page in running.items():
             bar.set_description(name)
-            pages[name], reason = page.result()
+            notebook, reason = page.result()
+            pages[name] = reason or notebook
             if reason:
                 failed[name] = reason
             bar.update()

@@ -69,11 +69,17 @@ def test_a_plan_with_a_typo_names_the_key_and_the_nearest_word(project):
 
 def test_ingest_of_a_missing_folder_is_a_problem_with_a_next_step(tmp_path):
     result = call(
-        "ingest", "--raw", tmp_path / "nowhere", "--project", tmp_path, "--key", _key(tmp_path)
+        "ingest",
+        "--raw",
+        tmp_path / "nowhere",
+        "--project",
+        tmp_path / "group",
+        "--key",
+        _key(tmp_path),
     )
     assert result.exit_code == 1
     assert "nowhere" in result.stderr
-    assert not (tmp_path / "snapshots").exists()
+    assert not list((tmp_path / "group").glob("snapshots/*/manifest.json"))
 
 
 def test_ingest_of_an_empty_folder_is_a_problem_with_a_next_step(tmp_path):
@@ -82,7 +88,7 @@ def test_ingest_of_an_empty_folder_is_a_problem_with_a_next_step(tmp_path):
     result = call("ingest", "--raw", raw, "--project", tmp_path / "group", "--key", _key(tmp_path))
     assert result.exit_code == 1
     assert len(lines(result)) == 1
-    assert not (tmp_path / "group" / "snapshots").exists()
+    assert not list((tmp_path / "group").glob("snapshots/*/manifest.json"))
 
 
 def test_import_without_a_key_stops_and_tells_how_to_make_one(tmp_path, monkeypatch):
@@ -164,3 +170,20 @@ def _key(folder):
 def _facts(folder, facts):
     folder.mkdir()
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def test_the_sample_registers_go_in_once_and_come_out_again(tmp_path):
+    book = ROOT / "data" / "samples" / "registers.xlsx"
+    words = ("--project", tmp_path, "--by", "the analyst", "--on", "2026-10-08")
+    first = call("register", "import", book, *words)
+    assert first.exit_code == 0, first.stderr
+    assert int(first.output.split()[0]) >= 10
+    again = call("register", "import", book, *words)
+    assert again.output.startswith("0 records")
+    out = tmp_path / "out.xlsx"
+    assert call("register", "export", out, "--project", tmp_path).exit_code == 0
+    assert call("register", "import", out, *words).output.startswith("0 records")
+    assert (
+        call("register", "verify", "--project", tmp_path).output.split()[0]
+        == (first.output.split()[0])
+    )

@@ -51,13 +51,14 @@ def tiny():
 
 @cache
 def index():
-    return report.index_html(review(), {"01_a": notebook(), "02_b": None})
+    return report.index_html(review(), {"01_a": notebook(), "02_b": "cell 3: NameError"})
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     target = tmp_path_factory.mktemp("reports") / "2026Q3"
-    return report.write(review(), target, notebooks={"01_a": notebook(), "02_b": None})
+    pages = {"01_a": notebook(), "02_b": "cell 3: NameError"}
+    return report.write(review(), target, notebooks=pages)
 
 
 def notebook(*more):

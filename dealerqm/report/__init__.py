@@ -32,7 +32,7 @@ def write(
     target : Path
         Report folder, such as ``reports/2026Q3``.
     notebooks : mapping or None
-        Name to executed notebook, or to None for one that failed.
+        Name to executed notebook, or to the reason why it failed.
     log : callable
         Given the manifest once the folder is in place.
 
@@ -55,7 +55,7 @@ def write(
         "facts.json": review.facts,
     }
     for name, notebook in done.items():
-        if notebook is not None:
+        if not isinstance(notebook, str):
             files[f"{name}.html"] = notebook_html(notebook, title=name, home="index.html")
     k = int(review.plan.settings["publication"]["k"])
     counts = review.counts.table.drop(columns=["file", "table"]).sum()
@@ -100,8 +100,9 @@ def index_html(review: Review, notebooks: Mapping[str, Any] | None = None) -> st
         "methods": evidence.methods(review), "stamp": review.stamp, "signs": board.SIGNS,
         "remedies": {key.partition(".")[2] for key in labels.keys() if key.startswith("remedy.")},  # noqa: SIM118
         "notebooks": [
-            {"name": name, "label": heading(notebook) if notebook else name,
-             "done": notebook is not None}
+            {"name": name, "done": False, "label": name, "reason": notebook}
+            if isinstance(notebook, str)
+            else {"name": name, "done": True, "label": heading(notebook)}
             for name, notebook in (notebooks or {}).items()
         ],
     }  # fmt: skip

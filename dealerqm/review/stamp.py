@@ -12,6 +12,8 @@ from dealerqm import __version__, store
 from dealerqm.period import Period
 from dealerqm.plan import Plan
 
+_CODE = (".py", ".toml", ".jinja", ".css", ".js")  # texts that decide the bytes of a report
+
 
 def stamp(
     snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[str, str]
@@ -63,7 +65,7 @@ def code_digest() -> str:
     """
     root = Path(str(resources.files("dealerqm")))
     total = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml", ".jinja")):
+    for path in sorted(p for p in root.rglob("*") if p.suffix in _CODE):
         total.update(path.relative_to(root).as_posix().encode())
         total.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return total.hexdigest()[:16]
