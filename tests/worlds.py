@@ -4,6 +4,7 @@ Everything a snapshot would hold is here: exported columns, period keys and deri
 derived columns are written down once more, without the code of ``ingest``.
 """
 
+import atexit
 from datetime import date
 from functools import cache
 
@@ -299,6 +300,10 @@ def small():
 def small_facts(engine="pandas"):
     """The questions over the small world."""
     return ENGINES[engine](small())
+
+
+# else a connection outlives the modules of its library, which then complains
+atexit.register(small_facts.cache_clear)
 
 
 @cache
