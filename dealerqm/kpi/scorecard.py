@@ -58,7 +58,7 @@ class Scorecard(Result):
             "beyond_year": Unit("flag", "column.beyond_noise"),
             "aligned": Unit("flag", "column.aligned"),
             "complete_period": Unit("text", "column.complete_period"),
-            "complete_value": Unit("kpi", "column.value"),
+            "complete_value": Unit("kpi", "column.complete_value"),
             "complete_low": Unit("kpi", "column.low"),
             "complete_high": Unit("kpi", "column.high"),
         }
