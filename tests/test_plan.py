@@ -286,7 +286,7 @@ REFUSED = [
     ("kpi/satisfaction/interval", "wald", "interval: 'wald' is not known. Allowed: wilson"),
     ("kpi/satisfaction/interval", "t", "interval: 't' is not known. Allowed: wilson"),
     ("kpi/satisfaction/better", "higher", "better: 'higher' is not known. Allowed: down, none, up"),
-    ("kpi/waiting_time/unit", "minutes", "unit: 'minutes' is not known. Nearest: points, min. Allowed: d,"),
+    ("kpi/waiting_time/unit", "minutes", "unit: 'minutes' is not known. Nearest: points, min"),
     ("kpi/waiting_time/value", "wait", "column of service_orders: 'wait' is not known. Nearest: w"),
     ("kpi/satisfaction_spread/of", "satisfactio", "of: 'satisfactio' is not known. Nearest: satis"),
     ("kpi/people_index/value", "peple", "value: 'peple' is not known. Nearest: people"),
