@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -143,14 +144,14 @@ def attempt(path: Path, values: Mapping[str, Any], *, folder: Path) -> tuple[Any
 
     Returns
     -------
-    (NotebookNode or None, str)
-        The executed notebook and an empty reason, or None and one line.
+    (dict or None, str)
+        The executed notebook as plain data and an empty reason, or None and one line.
     """
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     try:
-        return execute(path, values, folder=folder), ""
+        return json.loads(json.dumps(execute(path, values, folder=folder))), ""
     except PapermillExecutionError as error:
         return None, f"cell {error.exec_count}: {error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:

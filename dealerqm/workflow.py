@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from dealerqm import report, runner
 from dealerqm.errors import ParameterError, unknown
 from dealerqm.review import Parameters, prepare, run
 
-WORKERS = 2  # kernels at a time: each needs a core and about 300 MB
+# Kernels at a time: each needs a core and about 300 MB. They have processes of their own, because
+# running a notebook changes the working folder and leaves an event loop behind.
+WORKERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +73,10 @@ def review(order: Order) -> tuple[Path, dict[str, str]]:
     steps = len(paths) + 2
     with (
         tqdm(total=steps, desc="review", disable=None, leave=False, unit="step") as bar,
-        ThreadPoolExecutor(max_workers=WORKERS) as pool,
+        ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool,
     ):
         running = {
-            path.stem: pool.submit(runner.attempt, path, values, folder=order.project)
+            path.stem: pool.submit(runner.attempt, path, values, folder=order.project.resolve())
             for path in paths
         }
         done = run(snapshot, plan, period, regions)

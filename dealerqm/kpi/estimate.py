@@ -79,6 +79,8 @@ def values(
 
 def _complete(keys: pd.Series, kpi: Kpi, span: Span) -> pd.Series:
     age = timedelta(seconds=kpi.follow_up)
+    if not kpi.follow_up:  # a period still running is shown, and judged, with what it has
+        return pd.Series(data=True, index=keys.index)
     known = {key: span.last_day(key) + age <= span.as_of for key in keys.unique()}
     return keys.map(known).astype(bool)
 
