@@ -50,6 +50,7 @@ def scorecard(chosen, rng):
         {"n": "Int64", "missing": "Int64"}
     )
     note = {"confidence": 0.95, "aligned": False, "kpis": chosen.words()}
+    note |= {"comparisons": 100, "changes": 7, "expected_false_changes": 5.0}
     return Scorecard(frame=table, findings=scorecard_findings(table, chosen, PERIOD), note=note)
 
 

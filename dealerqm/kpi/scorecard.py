@@ -116,8 +116,21 @@ def scorecard(
         "changes": "periods are taken as independent; intervals by variance recovery",
         "aligned": aligned,
         "kpis": plan.words(),
+        **_chance(table, plan),
     }
     return Scorecard(frame=table, findings=_findings(table, plan, period), note=note)
+
+
+def _chance(table: pd.DataFrame, plan: Plan) -> dict[str, float]:
+    """Count the comparisons made, the changes found, and those that noise alone would give."""
+    compared = table[["beyond_period", "beyond_year"]].to_numpy(object).ravel()
+    known = [bool(beyond) for beyond in compared if beyond is not pd.NA]
+    level = 1 - float(plan.settings["statistics"]["confidence"])
+    return {
+        "comparisons": len(known),
+        "changes": sum(known),
+        "expected_false_changes": level * len(known),
+    }
 
 
 def _units(plan: Plan, regions: Mapping[str, str]) -> pd.DataFrame:

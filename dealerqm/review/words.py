@@ -37,6 +37,10 @@ def sentences(review: Review, lang: str) -> list[tuple[str, str]]:
     told += [_told(review, f, lang) for f in _first(review, "change_period", "better", 1)]
     if len(told) == 1:
         told.append((labels.text("sentence.quiet", lang), ""))
+    found = review.scorecard.note
+    told.append((labels.text("sentence.changes", lang, changes=found["changes"],
+                             comparisons=found["comparisons"],
+                             expected=f"{found['expected_false_changes']:.0f}"), ""))  # fmt: skip
     note = review.signals.note
     alarms = sum(f.subject == "spc" for f in review.findings)
     told.append((labels.text("sentence.alarms", lang, alarms=alarms,
