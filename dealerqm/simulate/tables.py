@@ -218,8 +218,10 @@ def _answers(made: Run, name: Ids) -> tuple[pd.DataFrame, list[dict[str, str]]]:
     )  # fmt: skip
     writer, share = Writer(world, "survey_responses"), world.section("survey")["comments"]
     says = rows["overall"].notna() & (world.rng("comments").random(len(rows)) < share)
-    said = zip(rows["overall"], rows["response_id"], says, strict=True)
-    text = [writer.comment(score, row) if ok else None for score, row, ok in said]
+    slow, again = (rows["slow_fact"] > 0).to_numpy(), (rows["again"] > 0).to_numpy()
+    facts = [["slow"] * int(a) + ["again"] * int(b) for a, b in zip(slow, again, strict=True)]
+    said = zip(rows["overall"], rows["response_id"], facts, says, strict=True)
+    text = [writer.comment(score, row, f) if ok else None for score, row, f, ok in said]
     return rows.assign(comment=pd.Series(text, index=rows.index)), writer.planted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,11 +88,14 @@ class Writer:
         self.identities = Identities(self.rng, world.section("identities"))
         self.planted: list[dict[str, str]] = []
 
-    def comment(self, score: float, row: str) -> str:
-        """Write a comment that fits an overall score."""
+    def comment(self, score: float, row: str, facts: Sequence[str]) -> str:
+        """Write a comment that fits an overall score and what the customer went through."""
         mood = "good" if score >= _GOOD else "mid" if score >= _MIDDLE else "bad"
         language = "en" if self.rng.random() < self.english else "zh"
-        return self._leak(self._say(self._any(self.made[f"{language}_{mood}"])), row)
+        more = int(self.rng.binomial(2, self.made["more_share"]))
+        topics = [mood, *facts, *["more"] * more]
+        said = [self._say(self._any(self.made[f"{language}_{topic}"])) for topic in topics]
+        return self._leak((" " if language == "en" else "").join(said), row)
 
     def complaint(self, subtype: str, row: str) -> str:
         """Write the text of a complaint."""
