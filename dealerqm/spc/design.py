@@ -7,7 +7,6 @@ numerical integration over the estimated baseline; nothing here is simulated.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,6 +39,9 @@ class Baseline(NamedTuple):
     extra: float = 0.0
 
 
+KNOWN = Baseline()
+
+
 class Rules(NamedTuple):
     """A calibrated rule set.
 
@@ -63,7 +65,7 @@ class Rules(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4096)
-def solve(budget: float, baseline: Baseline = Baseline(), *, run_share: float = 0.2) -> Rules:
+def solve(budget: float, baseline: Baseline = KNOWN, *, run_share: float = 0.2) -> Rules:
     """Solve limits and run length from a false-alarm budget.
 
     Parameters
@@ -176,7 +178,7 @@ def arl(rules: Rules, shifts: ArrayLike = (0.0, 1.0, 1.5, 2.0, 3.0)) -> Array:
 
     Examples
     --------
-    >>> arl(Rules(3.0, 8, Baseline(), 0, 0), [0, 1]).round(2)
+    >>> arl(Rules(3.0, 8, KNOWN, 0, 0), [0, 1]).round(2)
     array([152.73,  14.58])
     """
     found = []
@@ -187,7 +189,7 @@ def arl(rules: Rules, shifts: ArrayLike = (0.0, 1.0, 1.5, 2.0, 3.0)) -> Array:
         high, low = (sum(p**i for i in range(power)) for p in (a, b))
         first = high * (1 + b * low) / (1 - a * b * high * low)
         length = 1 + a * first + b * low * (1 + a * first)
-        found.append(float((_baselinesrules.baseline[2] * length).sum()))
+        found.append(float((_baselines(*rules.baseline[:2])[2] * length).sum()))
     return np.array(found)
 
 
@@ -241,7 +243,7 @@ def zone_arl(zones: Sequence[Zone], shifts: ArrayLike = (0.0, 1.0, 1.5, 2.0, 3.0
 
 
 def _chain(sides: Sequence[tuple[Zone, int]], hits: Sequence[Sequence[bool]]) -> list[list[int]]:
-    """Number the states in order of discovery; a target of -1 is the signal."""
+    """List the targets of each state in order of discovery; -1 is the signal."""
     start = tuple(() for _ in sides)
     known: dict[tuple[tuple[bool, ...], ...], int] = {start: 0}
     order, steps = [start], []
