@@ -14,7 +14,8 @@ from scipy import special
 from dealerqm.period import Period, of, parse, span
 from dealerqm.plan import Kpi, Plan
 from dealerqm.result import Finding, Result, Unit
-from dealerqm.spc.limits import Limits, p_prime, u_prime, xmr
+from dealerqm.spc.base import Limits
+from dealerqm.spc.limits import p_prime, u_prime, xmr
 
 RULE = "beyond_limits"
 
