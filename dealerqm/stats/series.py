@@ -163,6 +163,38 @@ def back(series: Series) -> Array:
     return _BACK[series.scale](series.y, series.se)
 
 
+def forward(scale: str, level: ArrayLike) -> Array:
+    """Carry exact levels, such as goals, to a working scale.
+
+    Parameters
+    ----------
+    scale : str
+        ``value``, ``share`` or ``rate``.
+    level : array_like
+        In the KPI's unit; NaN stays NaN.
+
+    Returns
+    -------
+    ndarray
+        On the working scale.
+
+    Examples
+    --------
+    >>> forward("share", 0.5).round(4), forward("rate", 4.0)
+    (np.float64(0.7854), np.float64(2.0))
+    """
+    return _FORWARD[scale](np.asarray(level, float))
+
+
+_FORWARD: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+    {
+        "value": lambda level: level,
+        "share": lambda level: np.arcsin(np.sqrt(np.clip(level, 0, 1))),
+        "rate": lambda level: np.sqrt(np.maximum(level, 0)),
+    }
+)
+
+
 def _share_back(y: Array, se: Array) -> Array:
     n = 0.25 / se**2 - 0.5
     inside = np.clip(y, 0, np.pi / 2)
