@@ -42,7 +42,7 @@ class Constants(NamedTuple):
     d4: Array
 
 
-def constants(n: ArrayLike, *, nodes: int = NODES) -> Constants:
+def chart_constants(n: ArrayLike, *, nodes: int = NODES) -> Constants:
     """Compute the chart constants for any sample size.
 
     Parameters
@@ -72,7 +72,7 @@ def constants(n: ArrayLike, *, nodes: int = NODES) -> Constants:
 
     Examples
     --------
-    >>> [round(float(v), 6) for v in constants(5)]
+    >>> [round(float(v), 6) for v in chart_constants(5)]
     [2.325929, 0.864082, 0.939986, 2.256882]
     """
     sizes = np.asarray(n, float)
@@ -139,7 +139,7 @@ def factors(n: ArrayLike, *, sigma: float = 3.0) -> dict[str, Array]:
     {'A2': 0.577, 'A3': 1.427, 'D3': 0.0, 'D4': 2.114}
     """
     size = np.asarray(n, float)
-    d2, d3, unbiased, _ = constants(n)
+    d2, d3, unbiased, _ = chart_constants(n)
     spread = sigma * np.sqrt(1 - unbiased**2) / unbiased
     width = sigma * d3 / d2
     return {
@@ -284,7 +284,7 @@ def _average(estimates: Array, weights: Array | float = 1.0) -> Array:
 
 
 def _mean_r(groups: Subgroups, nodes: int) -> Array:
-    return _average(groups.range / constants(groups.n, nodes=nodes).d2)
+    return _average(groups.range / chart_constants(groups.n, nodes=nodes).d2)
 
 
 def _mean_s(groups: Subgroups, nodes: int) -> Array:
@@ -292,7 +292,7 @@ def _mean_s(groups: Subgroups, nodes: int) -> Array:
 
 
 def _mvlue_r(groups: Subgroups, nodes: int) -> Array:
-    d2, d3, *_ = constants(groups.n, nodes=nodes)
+    d2, d3, *_ = chart_constants(groups.n, nodes=nodes)
     return _average(groups.range / d2, (d2 / d3) ** 2)
 
 
@@ -334,7 +334,7 @@ def sigma_within(
         (minimum-variance linear unbiased), ``pooled_sd_over_c4`` (root mean square by degrees of
         freedom).
     nodes : int
-        As for :func:`constants`.
+        As for :func:`chart_constants`.
 
     Returns
     -------

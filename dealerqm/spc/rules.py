@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dealerqm.errors import MethodError
 from dealerqm.spc import base
 from dealerqm.spc.base import Array, Limits, Mask
-from dealerqm.spc.runs import LEAST, Runs, full_windows, marked_back, runs
+from dealerqm.spc.runs import LEAST, Runs, count_runs, full_windows, marked_back
 
 Bits = NDArray[np.uint32]
 Index = NDArray[np.intp]
@@ -48,7 +48,7 @@ class Points:
     @cached_property
     def runs(self) -> Runs:
         """Runs on each side of the centre."""
-        return runs(self.z)
+        return count_runs(self.z)
 
 
 class Fired(NamedTuple):
@@ -103,8 +103,8 @@ class Window(Rule):
     sided : bool
         Judge each side of the centre by itself.
     demand : str
-        ``last``: the last point must hit; ``both``: points on both sides; ``same``: all points on
-        one side and the hits inside the limits (2 in 3 of the NHS).
+        ``last``: the last point hits; ``both``: points on both sides; ``same``: all points on one
+        side and the hits inside the limits (2 in 3 of the NHS).
     """
 
     hits: int
@@ -229,6 +229,7 @@ SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "anhoej": ("anhoej_run", "anhoej_crossings"),
     }
 )
+Chosen = str | Iterable[str] | Mapping[str, Rule]
 
 
 class Evaluation(NamedTuple):
@@ -241,7 +242,7 @@ class Evaluation(NamedTuple):
     up, down, members : ndarray of uint32, shape (periods, charts)
         Bit i: rule i fires on that side (on both: it knows none); the point is a member.
     judged : ndarray of bool, shape (rules, charts)
-        False where a chart has fewer points than the rule needs; the rule is then silent.
+        False where a chart has too few points for the rule, which is then silent.
     points : Points
         What was judged.
     """
@@ -273,9 +274,7 @@ class Signals(NamedTuple):
     side: NDArray[np.int8]
 
 
-def evaluate(
-    chart: Limits, *, rules: str | Iterable[str] | Mapping[str, Rule] = "nelson"
-) -> Evaluation:
+def evaluate(chart: Limits, *, rules: Chosen = "nelson") -> Evaluation:
     """Judge every point of every chart by every rule.
 
     Parameters
@@ -288,7 +287,6 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Bit-matrices; :func:`signals` lists them.
 
     Notes
     -----
@@ -314,7 +312,7 @@ def evaluate(
     return Evaluation(tuple(chosen), tuple(chosen.values()), up, down, members, judged, points)
 
 
-def _chosen(rules: str | Iterable[str] | Mapping[str, Rule]) -> Mapping[str, Rule]:
+def _chosen(rules: Chosen) -> Mapping[str, Rule]:
     if isinstance(rules, str):
         base.known("rules", rules, SETS)
         rules = SETS[rules]

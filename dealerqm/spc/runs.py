@@ -54,7 +54,7 @@ class Runs(NamedTuple):
         return result
 
 
-def runs(deviation: ArrayLike) -> Runs:
+def count_runs(deviation: ArrayLike) -> Runs:
     """Count the runs on each side of a centre and its crossings.
 
     Parameters
@@ -76,7 +76,7 @@ def runs(deviation: ArrayLike) -> Runs:
 
     Examples
     --------
-    >>> found = runs([1, 2, 0, 1, -1, -2, 3])
+    >>> found = count_runs([1, 2, 0, 1, -1, -2, 3])
     >>> found.n_useful[0], found.longest[0], found.crossings[0]
     (np.int64(6), np.int64(3), np.int64(2))
     """
@@ -147,7 +147,7 @@ def run_chart(x: ArrayLike, *, baseline: ArrayLike | None = None) -> Limits:
     -------
     Limits
         The limits are infinite, the standard error is 1: only runs and crossings are judged, by
-        :func:`runs` on ``value - centre`` or the rules ``anhoej``.
+        :func:`count_runs` on ``value - centre`` or the rules ``anhoej``.
 
     Examples
     --------
