@@ -111,7 +111,7 @@ def c4(n: ArrayLike) -> Array:
     return result
 
 
-def factors(n: ArrayLike, *, sigma: float = 3.0) -> dict[str, Array]:
+def factors(n: ArrayLike, *, sigma: float = 3.0, nodes: int = NODES) -> dict[str, Array]:
     """Compute the factors that printed tables list, from the exact constants.
 
     Parameters
@@ -120,6 +120,8 @@ def factors(n: ArrayLike, *, sigma: float = 3.0) -> dict[str, Array]:
         Sample sizes.
     sigma : float
         Width of the limits in standard errors.
+    nodes : int
+        As for :func:`chart_constants`.
 
     Returns
     -------
@@ -139,7 +141,7 @@ def factors(n: ArrayLike, *, sigma: float = 3.0) -> dict[str, Array]:
     {'A2': 0.577, 'A3': 1.427, 'D3': 0.0, 'D4': 2.114}
     """
     size = np.asarray(n, float)
-    d2, d3, unbiased, _ = chart_constants(n)
+    d2, d3, unbiased, _ = chart_constants(n, nodes=nodes)
     spread = sigma * np.sqrt(1 - unbiased**2) / unbiased
     width = sigma * d3 / d2
     return {
