@@ -187,6 +187,28 @@ def chosen(value: Array, baseline: ArrayLike | None) -> Mask:
     return result
 
 
+def total(x: Array, where: Mask) -> Array:
+    """Add up each column in the order of the periods, so that no other chart can change its bits.
+
+    Parameters
+    ----------
+    x : ndarray, shape (periods, charts)
+        Values.
+    where : ndarray of bool, same shape
+        Which of them count.
+
+    Returns
+    -------
+    ndarray, shape (charts,)
+        0 where nothing counts.
+    """
+    if not len(x):
+        return np.zeros(x.shape[1:])
+    kept: Array = np.where(where, x, 0.0)
+    result: Array = np.add.accumulate(kept, axis=0, out=kept)[-1].copy()
+    return result
+
+
 def mean(x: Array) -> Array:
     """Average each column over what is not missing.
 
@@ -201,7 +223,7 @@ def mean(x: Array) -> Array:
         NaN where nothing is left.
     """
     here = np.isfinite(x)
-    return divide(np.where(here, x, 0.0).sum(axis=0), here.sum(axis=0))
+    return divide(total(x, here), here.sum(axis=0))
 
 
 def median(x: Array) -> Array:

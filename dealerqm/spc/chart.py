@@ -118,8 +118,8 @@ def _charts(part: pd.DataFrame, kpi: Kpi, plan: Plan, period: Period) -> pd.Data
     baseline = recent[:, None] & np.isfinite(value)
     chart, limits = _limits(kpi, grid, value, baseline, settings["sigma"])
     enough = baseline.sum(axis=0) >= settings["minimum_periods"]
-    judged = np.isfinite(limits.value) & enough & np.isfinite(limits.upper)
-    beyond = judged & ((limits.value < limits.lower) | (limits.value > limits.upper))
+    judged = limits.judged & enough
+    beyond = np.logical_or(*limits.beyond) & enough
     floor, ceiling = _BOUNDS[kpi.measure]
     lower, upper = np.maximum(limits.lower, floor), np.minimum(limits.upper, ceiling)
     lined = {"centre": limits.centre, "lower": lower, "upper": upper}

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from dealerqm.errors import MethodError, unknown
+from dealerqm.spc import base
 
 Array = NDArray[np.float64]
 
@@ -77,9 +78,9 @@ def chart_constants(n: ArrayLike, *, nodes: int = NODES) -> Constants:
     """
     sizes = np.asarray(n, float)
     unique, place = np.unique(sizes, return_inverse=True)
-    if np.any(np.isfinite(unique) & (unique % 1 != 0)) or np.any(np.isinf(unique)):
-        odd = unique[(unique % 1 != 0) | np.isinf(unique)][0]
-        raise MethodError(f"chart constants: n = {odd:g}; allowed: whole numbers of values")
+    odd = unique[np.isinf(unique) | (np.floor(unique) < unique)]
+    if odd.size:
+        raise MethodError(f"chart constants: n = {odd[0]:g}; allowed: whole numbers of values")
     none = (np.nan,) * 3
     known = [_moments(int(size), nodes) if size >= 2 else none for size in unique]  # noqa: PLR2004
     columns = np.array(known).reshape(-1, 3)[place.reshape(-1)].T
@@ -277,12 +278,10 @@ def _nan(like: NDArray[np.generic]) -> Array:
     return np.full(like.shape, np.nan)
 
 
-def _average(estimates: Array, weights: Array | float = 1.0) -> Array:
+def _average(estimates: Array, weights: ArrayLike = 1.0) -> Array:
+    weights = np.broadcast_to(np.asarray(weights, float), estimates.shape)
     known = np.isfinite(estimates)
-    top = np.where(known, estimates * weights, 0.0).sum(axis=0)
-    bottom = np.where(known, weights, 0.0).sum(axis=0)
-    result: Array = np.divide(top, bottom, out=_nan(top), where=bottom > 0)
-    return result
+    return base.divide(base.total(estimates * weights, known), base.total(weights, known))
 
 
 def _mean_r(groups: Subgroups, nodes: int) -> Array:

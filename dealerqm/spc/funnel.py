@@ -138,11 +138,8 @@ def _overdispersion(z: Array, weight: Array, winsor: float) -> tuple[Array, Arra
     units = np.isfinite(z).sum(axis=0)
     ends = [[_quantile(column, q) for column in z.T] for q in (winsor, 1 - winsor)]
     phi = base.mean(np.clip(z, *(np.array(end) for end in ends)) ** 2)
-    weight = np.where(np.isfinite(z), weight, 0.0)
-    total = weight.sum(axis=0)
-    spread = base.divide(
-        units * phi - (units - 1), total - base.divide((weight**2).sum(axis=0), total)
-    )
+    total, squares = (base.total(part, np.isfinite(z)) for part in (weight, weight**2))
+    spread = base.divide(units * phi - (units - 1), total - base.divide(squares, total))
     return phi, np.maximum(spread, 0.0)
 
 

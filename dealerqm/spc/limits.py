@@ -343,7 +343,7 @@ def _pooled(k: ArrayLike, n: ArrayLike, baseline: ArrayLike | None, share: bool 
     k, n = base.counted(k, n, share=share)
     value = k / n
     used = base.chosen(value, baseline)
-    centre = base.divide(*(np.where(used, part, 0.0).sum(axis=0) for part in (k, n)))
+    centre = base.divide(base.total(k, used), base.total(n, used))
     return value, np.broadcast_to(centre, value.shape).copy(), n
 
 

@@ -58,8 +58,7 @@ def xbar(
     used = base.chosen(groups.mean, baseline)
     kept = Subgroups(*(np.where(used, part, np.nan) for part in groups))
     within = sigma_within(kept, estimator=estimator, nodes=nodes)
-    weighted = np.where(used, groups.mean * groups.n, 0.0).sum(axis=0)
-    centre = base.divide(weighted, np.where(used, groups.n, 0.0).sum(axis=0))
+    centre = base.divide(base.total(groups.mean * groups.n, used), base.total(groups.n, used))
     sd = base.divide(within, np.sqrt(groups.n))
     lines = np.broadcast_to(centre, sd.shape).copy()
     return base.symmetric(groups.mean, lines, sd, sigma=sigma, sigma_z=within)
@@ -164,8 +163,7 @@ def i_prime(
     kept, share = np.where(used, value, np.nan), 1 / size
     apart = np.abs(np.diff(kept, axis=0)) / np.sqrt(share[1:] + share[:-1])
     deviation = np.sqrt(np.pi / 2) * base.mean(apart)
-    total = np.where(used, value * size, 0.0).sum(axis=0)
-    centre = base.divide(total, np.where(used, size, 0.0).sum(axis=0))
+    centre = base.divide(base.total(value * size, used), base.total(size, used))
     lines = np.broadcast_to(centre, value.shape).copy()
     return base.symmetric(value, lines, deviation * np.sqrt(share), sigma=sigma, sigma_z=deviation)
 
@@ -329,9 +327,9 @@ def residual_chart(
     used = base.chosen(value, baseline)
     kept = _followed(np.where(used, value, np.nan))
     phi = _most_likely(kept)
-    level, noise = _profile(kept, phi)[1:]
+    level, noise = _profile(kept, np.nan_to_num(phi))[1:]
     here, before, gap = _followed(value)
-    rho, variance = _step(gap, phi)
+    rho, variance = _step(gap, np.nan_to_num(phi))
     innovation = (here - level - rho * (before - level)) / np.sqrt(variance)
     drawn = xmr(innovation, baseline=used, sigma=sigma)
     return drawn._replace(extra={"phi": phi, "mean": level, "sd": noise})
@@ -359,12 +357,12 @@ def _profile(kept: tuple[Array, Array, Array], phi: Array) -> tuple[Array, Array
     rho, variance = _step(gap, phi)
     seen = np.isfinite(value)
     weight = np.where(seen, (1 - rho) / variance, 0.0)
-    top = np.where(seen, weight * (value - rho * before), 0.0).sum(axis=0)
-    level = base.divide(top, (weight * (1 - rho)).sum(axis=0))
+    top = base.total(weight * (value - rho * before), seen)
+    level = base.divide(top, base.total(weight * (1 - rho), seen))
     new = np.where(seen, value - level - rho * (before - level), 0.0)
     count = seen.sum(axis=0)
-    noise = np.sqrt(base.divide((new**2 / variance).sum(axis=0), count))
-    spread = np.where(seen, np.log(variance), 0.0).sum(axis=0)
+    noise = np.sqrt(base.divide(base.total(new**2 / variance, seen), count))
+    spread = base.total(np.log(variance), seen)
     width = np.log(noise, where=noise > 0, out=np.full(noise.shape, np.nan))
     return 2 * count * width + spread, level, noise
 
