@@ -249,13 +249,13 @@ def _trigamma_inverse(y: float) -> float:
     return float(optimize.brentq(lambda x: special.polygamma(1, x) - y, 0.99 / y, 1.01 * high))
 
 
-def correlations(phi: ArrayLike, pairs: ArrayLike, groups: ArrayLike) -> Array:
+def correlations(phi: ArrayLike, variance: ArrayLike, groups: ArrayLike) -> Array:
     """Pool autocorrelations of charts within groups, and the groups among each other.
 
     Parameters
     ----------
-    phi, pairs : array_like, shape (charts,)
-        Estimates without small-sample bias and the pairs of points behind them; NaN is unknown.
+    phi, variance : array_like, shape (charts,)
+        Estimates without small-sample bias and their sampling variances; NaN is unknown.
     groups : array_like of int, shape (charts,)
         Charts of one kind, such as a KPI.
 
@@ -266,41 +266,41 @@ def correlations(phi: ArrayLike, pairs: ArrayLike, groups: ArrayLike) -> Array:
 
     Notes
     -----
-    Sampling variance 1/pairs. The variance between charts of a group and between groups is what
-    the observed ones exceed the sampling by; each level is drawn to the one above in proportion.
+    The variance between charts of a group, and between groups, is what the observed one exceeds
+    the sampling variance by; each level is drawn to the one above in proportion.
 
     Source: the normal case of ``normal``, applied twice.
 
     Examples
     --------
-    >>> correlations([0.5, 0.1, 0.3, 0.3], [30, 30, 30, 30], [0, 0, 1, 1]).round(3)
-    array([0.333, 0.267, 0.3  , 0.3  ])
+    >>> correlations([0.9, -0.3, 0.3, 0.3], [0.1, 0.1, 0.1, 0.1], [0, 0, 1, 1]).round(3)
+    array([0.733, 0.   , 0.3  , 0.3  ])
     """
-    r, m, index = np.asarray(phi, float), np.asarray(pairs, float), np.asarray(groups)
-    known = np.isfinite(r) & (m > 0)
+    r, v = np.asarray(phi, float), np.asarray(variance, float)
+    known = np.isfinite(r) & np.isfinite(v) & (v > 0)
     if not known.any():
         return np.zeros(r.shape)
-    _, place = np.unique(index, return_inverse=True)
-    weight = np.where(known, m, 0.0)
+    _, place = np.unique(np.asarray(groups), return_inverse=True)
+    weight = np.where(known, 1 / np.where(known, v, 1.0), 0.0)
     total = np.bincount(place, weights=weight)
-    sums = np.bincount(place, weights=weight * np.nan_to_num(r))
-    means = np.divide(sums, total, out=np.zeros(total.shape), where=total > 0)
+    some = total > 0
+    means = np.bincount(place, weights=weight * np.nan_to_num(r)) / np.where(some, total, 1.0)
     off = np.where(known, r - means[place], 0.0)
-    within = _excess(weight * off**2, known.sum() - (total > 0).sum(), m[known].mean())
-    grand = float(sums.sum() / total.sum())
-    noise = np.divide(1.0, total, out=np.full(total.shape, np.inf), where=total > 0)
-    lent = within * noise * m[known].mean()
-    spread = (means - grand)[total > 0] ** 2 - (noise + lent)[total > 0]
-    between = max(float(spread.mean()), 0.0) if spread.size > 2 else 0.0  # noqa: PLR2004
-    level = grand + between / (between + noise + lent) * (means - grand) if between else grand
-    level = np.broadcast_to(level, total.shape)[place]
-    own = within / (within + np.divide(1.0, m, out=np.full(m.shape, np.inf), where=known))
-    return np.maximum(level + np.where(known, own * (np.nan_to_num(r) - level), 0.0), 0.0)
+    within = _excess(float((weight * off**2).sum()), int(known.sum() - some.sum()))
+    within /= float(weight[known].mean())
+    sampling = np.where(some, 1 / np.where(some, total, 1.0), np.inf)
+    sampling += within / np.maximum(np.bincount(place, weights=known), 1)
+    grand = float((total * means).sum() / total.sum())
+    spread = float(((means - grand)[some] ** 2 / sampling[some]).sum())
+    between = _excess(spread, int(some.sum()) - 1) * float(sampling[some].mean())
+    level = (grand + between / (between + sampling) * (means - grand))[place]
+    own = within / (within + np.where(known, v, np.inf))
+    return np.maximum(level + own * np.where(known, r - level, 0.0), 0.0)
 
 
-def _excess(squares: Array, freedom: int, pairs: float) -> float:
-    """Variance between charts: weighted squares have the expectation 1 + pairs x variance."""
-    return max(float(squares.sum()) / freedom - 1, 0.0) / float(pairs) if freedom > 0 else 0.0
+def _excess(squares: float, freedom: int) -> float:
+    """Share by which squares in units of the sampling variance exceed their expectation."""
+    return max(squares / freedom - 1, 0.0) if freedom > 0 else 0.0
 
 
 def predictive(

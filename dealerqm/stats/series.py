@@ -292,59 +292,55 @@ class Correlation(NamedTuple):
 
     Attributes
     ----------
-    phi, pairs : ndarray, shape (charts,)
-        Estimate without its small-sample bias (NaN with fewer than four pairs), and the number
-        of pairs of neighbouring points behind it.
+    phi, variance : ndarray, shape (charts,)
+        Estimate without its small-sample bias and its sampling variance; NaN and infinity with
+        fewer than six points or four pairs of neighbours.
     """
 
     phi: Array
-    pairs: Array
+    variance: Array
 
 
-def autocorrelation(z: ArrayLike, groups: ArrayLike | None = None) -> Correlation:
-    """Estimate the autocorrelation of neighbouring points per chart, or pooled in groups.
+def autocorrelation(z: ArrayLike) -> Correlation:
+    """Estimate the autocorrelation of neighbouring points of each chart.
 
     Parameters
     ----------
     z : array_like, shape (periods, charts)
         Points in units of their own noise; NaN is no point, and no pair reaches over it.
-    groups : array_like of int, shape (charts,), or None
-        Charts with the same number share one estimate; None means each chart alone.
 
     Returns
     -------
     Correlation
-        One value per chart, the same within a group.
+        One value per chart.
 
     Notes
     -----
-    r = (mean of products of neighbours)/(mean square) about the chart's mean has the expectation
-    φ - (1 + 4φ)/n to first order; φ̂ = (n r + 1)/(n - 4), kept within ±0.9.
+    r = Σ products of neighbours/Σ squares about the chart's mean (scaled up where pairs are
+    missing) has the expectation φ - (1 + 4φ)/n to first order; φ̂ = (n r + 1)/(n - 4), kept within
+    ±0.9, with the variance n/(n - 4)².
 
     Source: Kendall (1954), Biometrika 41, 403.
 
     Examples
     --------
     >>> found = autocorrelation(np.array([[1.0, 3, 2, 4, 3, 5, 4, 6, 5, 7]]).T)
-    >>> found.phi.round(3), found.pairs
-    (array([0.667]), array([9.]))
+    >>> found.phi.round(3), found.variance.round(3)
+    (array([0.667]), array([0.278]))
     """
     z = np.asarray(z, float)
     known = np.isfinite(z)
-    count = known.sum(axis=0)
-    mean = np.divide(np.nansum(z, axis=0), count, out=np.zeros(z.shape[1]), where=count > 0)
+    n = known.sum(axis=0)
+    mean = np.divide(np.nansum(z, axis=0), n, out=np.zeros(z.shape[1]), where=n > 0)
     c = np.where(known, z - mean, 0.0)
-    both = known[1:] & known[:-1]
-    sums = np.array([(c[1:] * c[:-1]).sum(axis=0), (c**2).sum(axis=0), both.sum(axis=0), count])
-    index = np.arange(z.shape[1]) if groups is None else np.asarray(groups)
-    _, place, sizes = np.unique(index, return_inverse=True, return_counts=True)
-    product, square, pairs, n = (np.bincount(place, weights=row)[place] for row in sums)
-    length = n / sizes[place]
-    usable = (pairs / sizes[place] >= 4) & (length > 5) & (square > 0)  # noqa: PLR2004
-    r = np.divide(product * n, square * pairs, out=np.full(n.shape, np.nan), where=usable)
-    r = r * (length - 1) / length
-    phi = np.divide(length * r + 1, length - 4, out=np.full(n.shape, np.nan), where=usable)
-    return Correlation(np.clip(phi, -MAX_PHI, MAX_PHI), pairs)
+    pairs = (known[1:] & known[:-1]).sum(axis=0)
+    square = (c**2).sum(axis=0)
+    usable = (pairs >= 4) & (n > 5) & (square > 0)  # noqa: PLR2004
+    top = (c[1:] * c[:-1]).sum(axis=0) * (n - 1)
+    r = np.divide(top, square * pairs, out=np.full(n.shape, np.nan), where=usable)
+    left = np.where(usable, n - 4, 1)
+    phi = np.clip((n * r + 1) / left, -MAX_PHI, MAX_PHI)
+    return Correlation(phi, np.where(usable, n / left**2, np.inf))
 
 
 def _matrix(x: ArrayLike, name: str) -> Array:
