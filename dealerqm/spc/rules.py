@@ -346,15 +346,15 @@ def signals(found: Evaluation) -> Signals:
     >>> [tuple(int(v) for v in row) for row in zip(*listed)]
     [(0, 0, 4, 4, 1), (0, 4, 3, 1, 1), (0, 4, 4, 2, 1)]
     """
-    either = found.up | found.down
-    none = np.zeros(0, np.intp)
-    parts = [(none, none, none, none, none.astype(np.int8))]
+    period, chart = np.nonzero(found.up | found.down)
+    up, down = found.up[period, chart], found.down[period, chart]
+    parts = [(chart[:0], chart[:0], chart[:0], chart[:0], np.zeros(0, np.int8))]
     for bit, rule in enumerate(found.rules):
-        chart, period = np.nonzero((either & np.uint32(1 << bit)).T)
-        up, down = (side[period, chart] >> np.uint32(bit) & 1 for side in (found.up, found.down))
-        start = rule.start(found.points, period, chart)
-        place = np.full(chart.size, bit, np.intp)
-        parts.append((chart, place, period, start, up.astype(np.int8) - down.astype(np.int8)))
+        above, below = (side >> np.uint32(bit) & 1 for side in (up, down))
+        here = (above | below) > 0
+        start = rule.start(found.points, period[here], chart[here])
+        place, side = np.full(start.size, bit), above[here].astype(np.int8) - below[here]
+        parts.append((chart[here], place, period[here], start, side.astype(np.int8)))
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = np.lexsort((joined[2], joined[1], joined[0]))
     return Signals(*(column[order] for column in joined))
