@@ -230,7 +230,7 @@ def first_signals(chart):
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_run_lengths_are_those_of_simulated_charts(shift):
-    x = RNG.normal(shift, 1, (700, 1500))
+    x = RNG.normal(shift, 1, (1800, 1200))
     chart = spc.given(x, centre=0, sd=1)
     simulated = {
         "ewma": first_signals(spc.ewma(chart, width=2.2, limits="asymptotic")).mean(),
@@ -243,7 +243,7 @@ def test_run_lengths_are_those_of_simulated_charts(shift):
         "fir": arl.cusum_arl(shift, k=0.5, h=3, head_start=1.5),
     }
     for name, value in exact.items():
-        assert simulated[name] == pytest.approx(float(value), rel=0.07), name
+        assert simulated[name] == pytest.approx(float(value), rel=0.09), name
 
 
 @pytest.mark.parametrize("variables", [2, 3])
