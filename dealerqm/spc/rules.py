@@ -167,7 +167,7 @@ class LongRun(Rule):
     def __call__(self, points: Points) -> Fired:
         """Find where the rule fires."""
         found = points.runs
-        ends = found.length > found.longest_limit
+        ends = (found.length > found.longest_limit) & found.judged
         begins = np.zeros_like(ends)
         begins[found.start[ends], np.nonzero(ends)[1]] = True
         members = found.useful & np.take_along_axis(begins, found.start, axis=0)
@@ -185,7 +185,7 @@ class FewCrossings(Rule):
     def __call__(self, points: Points) -> Fired:
         """Find where the rule fires."""
         found = points.runs
-        fires = found.crossings < found.crossings_limit
+        fires = (found.crossings < found.crossings_limit) & found.judged
         left = found.useful[::-1].cumsum(axis=0)[::-1]
         ends = found.useful & (left == 1) & fires
         return Fired(ends, ends, found.useful & fires)

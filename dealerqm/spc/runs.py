@@ -34,7 +34,7 @@ class Runs(NamedTuple):
     n_useful, longest, crossings : ndarray of int, shape (charts,)
         Counts.
     longest_limit, crossings_limit : ndarray of float, shape (charts,)
-        A longer run, or fewer crossings, is a signal; NaN with fewer than 10 useful points.
+        A longer run, or fewer crossings, is a signal; NaN without useful points.
     """
 
     useful: Mask
@@ -47,11 +47,16 @@ class Runs(NamedTuple):
     crossings_limit: Array
 
     @property
-    def signal(self) -> Mask:
-        """Too long a run or too few crossings."""
-        few = self.crossings < self.crossings_limit
-        result: Mask = (self.longest > self.longest_limit) | few
+    def judged(self) -> Mask:
+        """Charts with at least 10 useful points; the limits of fewer mean little."""
+        result: Mask = self.n_useful >= LEAST
         return result
+
+    @property
+    def signal(self) -> Mask:
+        """Too long a run or too few crossings, where judged."""
+        few = self.crossings < self.crossings_limit
+        return self.judged & ((self.longest > self.longest_limit) | few)
 
 
 def count_runs(deviation: ArrayLike) -> Runs:
@@ -118,16 +123,16 @@ def run_limits(n: ArrayLike, chances: ArrayLike | None = None) -> tuple[Array, A
     Returns
     -------
     tuple of two ndarrays
-        NaN below 10 useful points.
+        NaN below 1 useful point.
 
     Examples
     --------
-    >>> [limit.tolist() for limit in run_limits([9, 10, 24])]
-    [[nan, 6.0, 8.0], [nan, 2.0, 8.0]]
+    >>> [limit.tolist() for limit in run_limits([10, 24])]
+    [[6.0, 8.0], [2.0, 8.0]]
     """
     size = np.asarray(n, float)
     pairs = size - 1 if chances is None else np.asarray(chances, float)
-    enough = size >= LEAST
+    enough = size >= 1
     longest = np.round(np.log2(np.where(enough, size, 1))) + 3
     fewest = stats.binom.ppf(0.05, np.where(enough, np.maximum(pairs, 0), 0), 0.5)
     return np.where(enough, longest, np.nan), np.where(enough, fewest, np.nan)

@@ -90,18 +90,18 @@ def phases(size, starts):
 # ---------------------------------------------------------------- charts of values
 
 
-ESTIMATORS = {
-    "mean_mr": "average_mr", "average_mr": "average_mr", "median_mr": "median_mr",
-    "mean_r_over_d2": "mean_r_over_d2", "uwave_r": "mean_r_over_d2",
-    "mean_s_over_c4": "mean_s_over_c4", "uwave_sd": "mean_s_over_c4",
-    "mvlue": "mvlue_s", "mvlue_r": "mvlue_r", "mvlue_s": "mvlue_s", "mvlue_sd": "mvlue_s",
-    "pooled_sd_over_c4": "pooled_sd_over_c4", "rmsdf": "pooled_sd_over_c4",
-}  # fmt: skip
-
-
 def estimator(params, default):
+    """The package's name of a σ estimator; R's names are UWAVE, MVLUE and RMSDF."""
     name = params.get("sigma_method", default).lower().replace("-", "_")
-    return ESTIMATORS.get(name, name)
+    letter = "r" if "_r" in name or default.startswith("mean_r") else "s"
+    for part, known in {
+        "mvlue": f"mvlue_{letter}", "rmsdf": "pooled_sd_over_c4", "pooled": "pooled_sd_over_c4",
+        "uwave": {"r": "mean_r_over_d2", "s": "mean_s_over_c4"}[letter],
+        "median": "median_mr", "mean_mr": "average_mr",
+    }.items():  # fmt: skip
+        if part in name:
+            return known
+    return name
 
 
 def xmr(case, given, params):
