@@ -24,6 +24,14 @@ SINGLE = [spc.xmr, spc.mr_chart, spc.c_chart, spc.g_chart, spc.t_chart, spc.run_
 PAIRED = [*COUNTED, spc.i_prime]
 
 
+STATE = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_whatever_ran_before():
+    RNG.bit_generator.state = STATE
+
+
 def lines(chart):
     return [chart.value, chart.centre, chart.lower, chart.upper, chart.sd]
 

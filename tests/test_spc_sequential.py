@@ -20,6 +20,14 @@ CUBE = RNG.normal(size=(40, 3, 2)) @ np.array([[2.0, 0.5], [0.0, 1.0]]) + [5, 9]
 CUBE[7, 0, 1] = NAN
 
 
+STATE = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_whatever_ran_before():
+    RNG.bit_generator.state = STATE
+
+
 def rows(chart, part):
     """Points of some periods, with the centre and standard errors of all."""
     fields = (chart.value, chart.centre, chart.lower, chart.upper)
