@@ -336,7 +336,9 @@ def checked(what: str, x: ArrayLike, *, names: Names | None = None) -> Array:
 numbers or missing; correct the source or leave the point out as missing
     """
     value = matrix(x)
-    refuse(what, value, np.isinf(value), "finite numbers or missing", names=names)
+    ends = (way.reduce(value, axis=None, initial=0.0) for way in (np.fmin, np.fmax))
+    if any(np.isinf(end) for end in ends):
+        refuse(what, value, np.isinf(value), "finite numbers or missing", names=names)
     return value
 
 
@@ -367,8 +369,9 @@ def counted(
     k, n = checked("k", k, names=names), checked("n", n, names=names)
     if k.shape != n.shape:
         raise MethodError(f"k and n: shapes {k.shape} and {n.shape}; allowed: one shape for both")
-    refuse("k", k, k < 0, "0 or more events", names=names)
-    refuse("n", n, n < 0, "0 or more opportunities", names=names)
+    for what, x, things in (("k", k, "events"), ("n", n, "opportunities")):
+        if np.fmin.reduce(x, axis=None, initial=0.0) < 0:
+            refuse(what, x, x < 0, f"0 or more {things}", names=names)
     most = n * (1 + ROUNDING) if share else np.where(n > 0, np.inf, 0.0)
     refuse("k", k, (k > most) & np.isfinite(n), "no more events than n allows", names=names)
     here = np.isfinite(k) & (n > 0)
