@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dealerqm.spc import design
+from dealerqm.stats import pool
 from dealerqm.stats import series as scales
 from dealerqm.stats.series import Array, Mask, Series
 
+Index = NDArray[np.int64]
 MINIMUM = 8
 DOUBT = 0.5
+ROUNDING = 1e-12
+MOST = 400.0  # points; beyond this limits no longer move
 
 
 class Frozen(NamedTuple):
@@ -60,8 +64,8 @@ class State(NamedTuple):
     """
 
     z: Array
-    age: Array
-    run: Array
+    age: Index
+    run: Index
 
 
 class Judged(NamedTuple):
@@ -86,19 +90,20 @@ class Judged(NamedTuple):
     lower: Array
     upper: Array
     score: Array
-    beyond: NDArray[np.int64]
-    run: NDArray[np.int64]
+    beyond: Index
+    run: Index
     runs: Mask
 
     @property
     def alarm(self) -> Mask:
         """Where either rule signals."""
-        return (self.beyond != 0) | self.runs
+        found: Mask = (self.beyond != 0) | self.runs
+        return found
 
 
 def freeze(
     points: Series, baseline: ArrayLike | None = None, *, budget: float,
-    phi: ArrayLike | None = None,
+    phi: ArrayLike | None = None, groups: ArrayLike | None = None,
 ) -> Frozen:  # fmt: skip
     """Fix the limits of charts on their baselines.
 
@@ -113,18 +118,23 @@ def freeze(
     phi : array_like, shape (charts,), or None
         Autocorrelation, when known from elsewhere (pooled over stores, say). None estimates it
         per chart and takes it out when the estimate exceeds half its standard error.
+    groups : array_like of int, shape (charts,), or None
+        Charts of one KPI, whose centres and spreads are pooled in proportion to what each chart
+        lacks. None lets each chart stand for itself.
 
     Returns
     -------
     Frozen
-        Limits; a chart with fewer than eight points or without any spread is not judged.
+        Limits; a chart without any spread, or with less than eight points of its own and
+        borrowed ones, is not judged.
 
     Notes
     -----
     Centre: mean weighted by 1/se². σ² = Σ e²/(n - 1), n - 2 when φ is taken out, with e the
-    deviations after ``whiten``. Width and run length from ``design.solve`` at the chart's own n.
-    The width of φ's doubt is a compromise: taking it out always makes straight limits wobble,
-    testing it at 5 % leaves half of real autocorrelation in.
+    deviations after ``whiten``. Pooled: ``pool.normal`` for centres, ``pool.variances`` for
+    spreads; n is then the number of points that would give the pooled centre's precision. Width
+    and run length from ``design.solve``. The bar for φ is a compromise: always taking it out
+    makes straight limits wobble, testing it at 5 % leaves half of real autocorrelation in.
 
     Examples
     --------
@@ -138,26 +148,65 @@ def freeze(
     n = used.sum(axis=0).astype(float)
     weight = np.where(used, 1 / np.where(used, points.se, 1.0) ** 2, 0.0)
     total = weight.sum(axis=0)
-    sums = np.where(used, weight * np.where(used, points.y, 0.0), 0.0).sum(axis=0)
+    sums = (weight * np.where(used, points.y, 0.0)).sum(axis=0)
     centre = np.divide(sums, total, out=np.full(n.shape, np.nan), where=total > 0)
     z = np.where(used, (points.y - centre) / points.se, np.nan)
-    if phi is None:
-        found = np.nan_to_num(scales.autocorrelation(z).phi)
-        taken = np.where(found > DOUBT / np.sqrt(np.maximum(n, 1)), found, 0.0)
-    else:
-        taken = np.broadcast_to(np.asarray(phi, float), n.shape).copy()
-    residual = scales.whiten(z, scales.past(used, taken))
-    freedom = n - 1 - (taken != 0)
-    squares = np.nansum(residual**2, axis=0)
-    variance = np.divide(squares, freedom, out=np.full(n.shape, np.nan), where=freedom > 0)
-    reason = np.where(n < MINIMUM, "short", np.where(variance > 0, "", "constant"))
-    ready = reason == ""
+    taken = _memory(z, n, phi)
+    freedom = np.maximum(n - 1 - (taken != 0), 0)
+    squares = np.nansum(scales.whiten(z, scales.past(used, taken)) ** 2, axis=0)
+    varies = (squares > 0) & _varies(np.where(used, scales.back(points), np.nan))
+    variance = np.where(varies, squares, np.nan) / np.maximum(freedom, 1)
     extra = np.where(taken != 0, 1 / np.maximum(n, 1), 0.0)
+    if groups is not None:
+        centre, variance, n, freedom = _borrow((centre, variance, n, freedom), total, groups)
+    enough = (n >= MINIMUM) & (freedom >= MINIMUM - 2)
+    reason = np.where(~enough, "short", np.where(variance > 0, "", "constant"))
+    ready = reason == ""
     limit, run = _rules(budget, np.where(ready, [n, freedom, extra], np.nan))
     sigma = np.where(ready, np.sqrt(variance), np.nan)
-    return Frozen(
-        points.scale, np.where(ready, centre, np.nan), sigma, taken, limit, run, n, reason
-    )
+    centre = np.where(ready, centre, np.nan)
+    return Frozen(points.scale, centre, sigma, taken, limit, run, n, reason)
+
+
+def _memory(z: Array, n: Array, phi: ArrayLike | None) -> Array:
+    if phi is not None:
+        return np.broadcast_to(np.asarray(phi, float), n.shape).copy()
+    found = np.nan_to_num(scales.autocorrelation(z).phi)
+    return np.where(found > DOUBT / np.sqrt(np.maximum(n, 1)), found, 0.0)
+
+
+def _borrow(
+    own: tuple[Array, Array, Array, Array], weight: Array, groups: ArrayLike
+) -> tuple[Array, Array, Array, Array]:
+    """Pool centres and variances of charts; return them with the points that they are worth."""
+    centre, variance, n, freedom = own
+    pooled = pool.variances(variance, freedom, groups)
+    index = np.asarray(groups)
+    level, worth = centre.copy(), n.copy()
+    for group in np.unique(index):
+        chosen = index == group
+        some = weight[chosen] > 0
+        noise = np.where(some, pooled.variance[chosen] / np.where(some, weight[chosen], 1), np.inf)
+        found = pool.normal(centre[chosen], noise)
+        each = np.nanmedian(np.where(some, n[chosen] / np.where(some, weight[chosen], 1), np.nan))
+        typical = np.where(some, n[chosen] / np.where(some, weight[chosen], 1), each)
+        level[chosen] = found.estimate
+        worth[chosen] = pooled.variance[chosen] * typical / found.sd**2
+    return level, pooled.variance, _whole(worth), _whole(pooled.freedom)
+
+
+def _whole(x: Array) -> Array:
+    """Round numbers of points, so that few different rule sets need solving."""
+    found: Array = np.round(np.minimum(np.nan_to_num(x), MOST))
+    return found
+
+
+def _varies(value: Array) -> Mask:
+    """Whether the points of a chart differ by more than rounding."""
+    known = np.isfinite(value)
+    high = np.where(known, value, -np.inf).max(axis=0, initial=-np.inf)
+    low = np.where(known, value, np.inf).min(axis=0, initial=np.inf)
+    return np.asarray(high - low > ROUNDING * np.maximum(np.abs(high), np.abs(low)), bool)
 
 
 def _rules(budget: float, baselines: Array) -> tuple[Array, Array]:
@@ -240,21 +289,23 @@ def judge(points: Series, frozen: Frozen, state: State | None = None) -> tuple[J
     lines = (points.y, expected, expected - half, expected + half)
     drawn = [scales.back(Series(points.scale, line, points.se)) for line in lines]
     score = np.divide(points.y - expected, noise, out=np.full(z.shape, np.nan), where=noise > 0)
-    judged = Judged(*drawn, score, beyond, run, np.abs(run) >= frozen.run)
+    value, middle, lower, upper = drawn
+    long = np.abs(run) >= frozen.run
+    judged = Judged(value, middle, lower, upper, score, beyond, run, long)
     return judged, _after(all_z, rows, run, state)
 
 
-def _runs(side: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np.int64]:
+def _runs(side: Index, before: Index) -> Index:
     rows = np.arange(len(side))[:, None]
     sides = np.vstack([np.sign(before)[None], side])
     changed = sides[1:] != sides[:-1]
     start = np.maximum.accumulate(np.where(changed, rows, -1), axis=0)
     length = np.where(start < 0, np.abs(before) + rows + 1, rows - start + 1)
-    found: NDArray[np.int64] = side * length
+    found: Index = side * length
     return found
 
 
-def _after(all_z: Array, rows: NDArray[np.int64], run: NDArray[np.int64], state: State) -> State:
+def _after(all_z: Array, rows: Index, run: Index, state: State) -> State:
     if not len(run):
         return state
     index = np.arange(len(all_z))[:, None]

@@ -244,8 +244,8 @@ def zone_arl(zones: Sequence[Zone], shifts: ArrayLike = (0.0, 1.0, 1.5, 2.0, 3.0
 
 def _chain(sides: Sequence[tuple[Zone, int]], hits: Sequence[Sequence[bool]]) -> list[list[int]]:
     """List the targets of each state in order of discovery; -1 is the signal."""
-    start = tuple(() for _ in sides)
-    known: dict[tuple[tuple[bool, ...], ...], int] = {start: 0}
+    start: tuple[tuple[bool, ...], ...] = tuple(() for _ in sides)
+    known = {start: 0}
     order, steps = [start], []
     for state in order:  # grows while it is read
         targets = []

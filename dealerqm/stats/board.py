@@ -176,12 +176,11 @@ def _test(points: Series, groups: Index, span: tuple[int, int]) -> _Tests:
     return _Tests(up, down, phi, z / spread)
 
 
-def _weights(quarters: int) -> Array:
+def _weights(quarters: int) -> Sequence[float]:
     """Return the weights of the windows; most on the longest, where small changes can show."""
     if quarters == len(WEIGHTS):
-        return np.array(WEIGHTS)
-    weights = 2.0 ** np.arange(quarters)
-    return weights / weights.sum()
+        return WEIGHTS
+    return [2.0**i / (2.0**quarters - 1) for i in range(quarters)]
 
 
 def _nodes(charts: Charts) -> list[tuple[int, int, int, Index]]:
@@ -244,7 +243,9 @@ def _explain(
     level, width = severity(q, rates), len(own.up)
     explained, p_left = board.explained.copy(), p.copy()
     for kind in (GROUP, REGION):
-        for node in np.flatnonzero((board.kind == kind) & (level > CALM) & (explained < 0)):
+        for node in map(
+            int, np.flatnonzero((board.kind == kind) & (level > CALM) & (explained < 0))
+        ):
             charts = members[node - width]
             inside = _inside(board, node, members, charts, width)
             asked = inside[(level[inside] > CALM) & (level[inside] <= level[node])]

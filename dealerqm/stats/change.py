@@ -267,7 +267,7 @@ def onset(
     Returns
     -------
     Onset
-        A date needs two points on either side of it, and four in all more than none.
+        A date needs two points on either side of it; without any, at, first and last are -1.
 
     Notes
     -----
@@ -293,26 +293,21 @@ def onset(
     freedom = prepared.known.sum(axis=0) - 2 + d0
     fits = [_fit(prepared, start) for start in range(length)]
     stacked = _Fit(*(np.array(part) for part in zip(*fits, strict=True)))
-    enough = np.cumsum(prepared.known, axis=0) - prepared.known >= EDGE
-    enough &= prepared.known[::-1].cumsum(axis=0)[::-1] >= EDGE
+    later = prepared.known[::-1].cumsum(axis=0)[::-1]
+    enough = (prepared.known.sum(axis=0) - later >= EDGE) & (later >= EDGE)
     usable = prepared.known & enough & np.isfinite(stacked.step) & (freedom > 0)
     total = np.where(usable, stacked.rss + d0 * s0, np.inf)
     chance = _chances(total, freedom)
     inside = _smallest(chance, confidence)
     some = usable.any(axis=0)
     index = np.arange(length)[:, None]
-    found = (
-        np.where(some, v, -1)
-        for v in (
-            _middle(chance),
-            np.where(inside, index, length).min(axis=0),
-            np.where(inside, index, -1).max(axis=0),
-        )
-    )
+    first = np.where(inside, index, length).min(axis=0)
+    last = np.where(inside, index, -1).max(axis=0)
+    at, first, last = (np.where(some, v, -1) for v in (_middle(chance), first, last))
     levels = _levels(prepared, stacked, chance, (total, freedom))
     half = special.stdtrit(np.clip(freedom, 1, ENOUGH), 0.5 + confidence / 2)
     before, after = (_interval(points, prepared.origin, level, half, some) for level in levels)
-    return Onset(*found, chance, inside, before, after, difference(after, before))
+    return Onset(at, first, last, chance, inside, before, after, difference(after, before))
 
 
 def _chances(total: Array, freedom: Array) -> Array:
@@ -322,7 +317,9 @@ def _chances(total: Array, freedom: Array) -> Array:
     with np.errstate(divide="ignore"):
         power = np.exp(-freedom / 2 * np.log(np.where(np.isfinite(exact), exact, np.inf)))
     sums = power.sum(axis=0)
-    return np.divide(power, sums, out=np.zeros(power.shape), where=np.isfinite(best) & (sums > 0))
+    where = np.isfinite(best) & (sums > 0)
+    found: Array = np.divide(power, sums, out=np.zeros(power.shape), where=where)
+    return found
 
 
 def _middle(chance: Array) -> NDArray[np.int64]:

@@ -35,8 +35,9 @@ def cauchy(p: ArrayLike, weights: ArrayLike) -> Array:
     >>> cauchy([[0.01], [0.01]], [[0.5], [0.5]]).round(6)
     array([0.01])
     """
-    p = np.clip(np.asarray(p, float), 1e-300, CEILING)
-    tangent = np.where(p < SMALL, 1 / (np.pi * p), np.tan((0.5 - np.maximum(p, SMALL)) * np.pi))
+    kept = np.clip(np.asarray(p, float), 1e-300, CEILING)
+    near = np.tan((0.5 - np.maximum(kept, SMALL)) * np.pi)
+    tangent = np.where(kept < SMALL, 1 / (np.pi * kept), near)
     total = (np.asarray(weights, float) * tangent).sum(axis=0)
     far = total > 1 / SMALL
     near = 0.5 - np.arctan(np.where(far, 0.0, total)) / np.pi
