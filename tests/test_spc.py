@@ -9,6 +9,7 @@ import worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dealerqm.errors import MethodError
 from dealerqm.period import parse, span
 from dealerqm.spc import control_charts, false_alarm_chance, p_prime, u_prime, xmr
 
@@ -122,7 +123,7 @@ def test_a_gap_is_never_bridged():
     # by hand: ranges 2 and 1 only; the one over the gap would be 8
     assert found.sigma_z[0] == pytest.approx(1.5 / (2 / np.sqrt(np.pi)), rel=1e-12)
     assert found.centre[0, 0] == 15.75
-    k, n = [10, 12, 5, 20, 21], [100, 100, 0, 100, 100]
+    k, n = [10, 12, 0, 20, 21], [100, 100, 0, 100, 100]
     one, two = p_prime(k, n), p_prime([10, 12, np.nan, 20, 21], [100, 100, np.nan, 100, 100])
     assert one.sigma_z == pytest.approx(two.sigma_z)
     z = np.diff([10, 12]) / 100 / np.sqrt(0.1575 * 0.8425 / 100)
@@ -133,14 +134,30 @@ def test_a_gap_is_never_bridged():
 
 @pytest.mark.parametrize(
     ("chart", "arguments"),
-    [(p_prime, ([0, 0, 0], [9, 9, 9])), (p_prime, ([9, 9, 9], [9, 9, 9])),
-     (p_prime, ([1, 2], [0, 0])), (u_prime, ([0, 0, 0], [2, 3, 2])), (u_prime, ([3], [2])),
-     (xmr, ([5.0],)), (xmr, ([5.0, np.nan, 7.0],)), (xmr, ([np.nan, np.nan],))],
+    [(u_prime, ([3], [2])), (xmr, ([5.0],)), (xmr, ([5.0, np.nan, 7.0],)),
+     (xmr, ([np.nan, np.nan],))],
 )  # fmt: skip
 def test_without_spread_to_see_there_are_no_limits(chart, arguments):
     found = chart(*arguments)
     assert np.isnan(found.upper).all()
     assert np.isnan(found.lower).all()
+    assert not found.judged.any()
+
+
+@pytest.mark.parametrize(
+    ("chart", "arguments"),
+    [(p_prime, ([0, 0, 0], [9, 9, 9])), (p_prime, ([9, 9, 9], [9, 9, 9])),
+     (u_prime, ([0, 0, 0], [2, 3, 2]))],
+)  # fmt: skip
+def test_a_baseline_that_does_not_vary_is_shown_but_not_judged(chart, arguments):
+    found = chart(*arguments)
+    assert (found.upper == found.lower).all()
+    assert not found.judged.any()
+
+
+def test_events_without_opportunities_are_refused():
+    with pytest.raises(MethodError, match="no more events than n allows"):
+        p_prime([1, 2], [0, 0])
 
 
 def test_charts_side_by_side_are_each_their_own():

@@ -1,6 +1,124 @@
-"""Control charts of the KPIs: p′ for shares, u′ for rates, XmR for everything else."""
+"""Control charts: limits, rules, run lengths and verdicts, and the charts of the plan's KPIs."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+from dealerqm.spc.base import Limits, given
 from dealerqm.spc.chart import ControlCharts, control_charts
-from dealerqm.spc.limits import false_alarm_chance, p_prime, u_prime, xmr
+from dealerqm.spc.constants import chart_constants, factors, sigma_within, subgroups
+from dealerqm.spc.design import false_alarm_chance
+from dealerqm.spc.funnel import funnel_ratio, funnel_share
+from dealerqm.spc.limits import (
+    c_chart,
+    mr_chart,
+    np_chart,
+    p_chart,
+    p_prime,
+    u_chart,
+    u_prime,
+    xmr,
+)
+from dealerqm.spc.measurements import (
+    g_chart,
+    i_prime,
+    r_chart,
+    residual_chart,
+    s_chart,
+    t_chart,
+    xbar,
+)
+from dealerqm.spc.rules import RULES, SETS, evaluate, members, signals
+from dealerqm.spc.runs import best_box, count_runs, cut_box, run_chart, run_limits
+from dealerqm.spc.sequential import (
+    cusum,
+    cusum_bernoulli,
+    cusum_poisson,
+    ewma,
+    mewma,
+    t2_chart,
+    t2_limit,
+)
+from dealerqm.spc.verdicts import Spread, capability, mdc, process_spread
 
-__all__ = ["ControlCharts", "control_charts", "false_alarm_chance", "p_prime", "u_prime", "xmr"]
+# every chart: name -> function that returns Limits
+CHARTS: Mapping[str, Callable[..., Limits]] = MappingProxyType(
+    {
+        "xmr": xmr,
+        "mr": mr_chart,
+        "xbar_r": partial(xbar, estimator="mean_r_over_d2"),
+        "xbar_s": partial(xbar, estimator="mean_s_over_c4"),
+        "r": r_chart,
+        "s": s_chart,
+        "p": p_chart,
+        "np": np_chart,
+        "c": c_chart,
+        "u": u_chart,
+        "p_prime": p_prime,
+        "u_prime": u_prime,
+        "i_prime": i_prime,
+        "g": g_chart,
+        "t": t_chart,
+        "run": run_chart,
+        "residual_xmr": residual_chart,
+        "ewma": ewma,
+        "cusum": cusum,
+        "cusum_poisson": cusum_poisson,
+        "cusum_bernoulli": cusum_bernoulli,
+        "t2": t2_chart,
+        "mewma": mewma,
+        "funnel": funnel_share,
+        "funnel_ratio": funnel_ratio,
+    }
+)
+
+__all__ = [
+    "CHARTS",
+    "RULES",
+    "SETS",
+    "ControlCharts",
+    "Limits",
+    "Spread",
+    "best_box",
+    "c_chart",
+    "capability",
+    "chart_constants",
+    "control_charts",
+    "count_runs",
+    "cusum",
+    "cusum_bernoulli",
+    "cusum_poisson",
+    "cut_box",
+    "evaluate",
+    "ewma",
+    "factors",
+    "false_alarm_chance",
+    "funnel_ratio",
+    "funnel_share",
+    "g_chart",
+    "given",
+    "i_prime",
+    "mdc",
+    "members",
+    "mewma",
+    "mr_chart",
+    "np_chart",
+    "p_chart",
+    "p_prime",
+    "process_spread",
+    "r_chart",
+    "residual_chart",
+    "run_chart",
+    "run_limits",
+    "s_chart",
+    "sigma_within",
+    "signals",
+    "subgroups",
+    "t2_chart",
+    "t2_limit",
+    "t_chart",
+    "u_chart",
+    "u_prime",
+    "xbar",
+    "xmr",
+]

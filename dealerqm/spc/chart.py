@@ -13,7 +13,9 @@ import pandas as pd
 from dealerqm.period import Period, of, parse, span
 from dealerqm.plan import Kpi, Plan
 from dealerqm.result import Finding, Result, Unit
-from dealerqm.spc.limits import Limits, false_alarm_chance, p_prime, u_prime, xmr
+from dealerqm.spc.base import Limits
+from dealerqm.spc.design import false_alarm_chance
+from dealerqm.spc.limits import p_prime, u_prime, xmr
 
 RULE = "beyond_limits"
 _TINY = 1e-9  # of the centre line: what rounding can do to the points of a constant series
@@ -121,7 +123,7 @@ def _charts(part: pd.DataFrame, kpi: Kpi, plan: Plan, period: Period) -> pd.Data
     # a gap costs a moving range, so a baseline is as long as its ranges between neighbours
     length = (baseline[1:] & baseline[:-1]).sum(axis=0) + 1
     enough = length >= settings["minimum_periods"]
-    judged = np.isfinite(limits.value) & enough & np.isfinite(limits.upper)
+    judged = limits.judged & enough
     slack = _TINY * np.abs(limits.centre)
     beyond = judged & (
         (limits.value < limits.lower - slack) | (limits.value > limits.upper + slack)
@@ -151,7 +153,7 @@ def _limits(
 ) -> tuple[str, Limits]:  # fmt: skip
     known = np.isfinite(value)
     n = np.where(known, grid["n"].to_numpy(float), np.nan)
-    k = grid["k"].to_numpy(float)
+    k = np.where(known, grid["k"].to_numpy(float), np.nan)
     if kpi.is_share and not kpi.follow_up:
         return "p_prime", p_prime(k, n, baseline=baseline, sigma=sigma)
     if kpi.is_share:
