@@ -396,7 +396,8 @@ def test_standard_deviations_are_those_of_store_months_without_plants(sample):
     fresh = plant.values(plant.run(World(made.world.config, made.world.seed, run=77)))
     for kpi, listed in sd.items():
         ratio = np.nanstd(fresh[kpi], axis=1, ddof=1) / listed
-        assert np.sqrt(np.mean(ratio**2)) == pytest.approx(1, abs=0.15), kpi
+        # months that all stores share count once, so the spread of one run is known to a quarter
+        assert np.sqrt(np.mean(ratio**2)) == pytest.approx(1, abs=0.3), kpi
 
 
 def test_nulls_have_neither_a_plant_nor_a_kin_with_one(truth):

@@ -31,7 +31,7 @@ def orders(world: World, base: Base) -> tuple[pd.DataFrame, pd.DataFrame]:
         the days before the first quarter are among them: comebacks point to them.
     """
     out = _jobs(world, base, _visits(world, base))
-    out = _comebacks(world, out).sort_values("arrived_at", kind="stable")
+    out = _comebacks(world, base, out).sort_values("arrived_at", kind="stable")
     place = np.empty(len(out), dtype=np.int64)
     place[out.index] = np.arange(len(out))
     parent = out["parent"].to_numpy()
@@ -97,7 +97,7 @@ def _jobs(world: World, base: Base, out: pd.DataFrame) -> pd.DataFrame:
     return out.assign(kind_no=kind, work_level=level, parent=-1)
 
 
-def _comebacks(world: World, out: pd.DataFrame) -> pd.DataFrame:
+def _comebacks(world: World, base: Base, out: pd.DataFrame) -> pd.DataFrame:
     """Let some jobs come back inside the legal guarantee of their level of work."""
     made, rng, n = world.section("orders"), world.rng("comebacks"), len(out)
     days, rules = made["comeback_days"], group_plan().settings["guarantee"]
@@ -113,7 +113,9 @@ def _comebacks(world: World, out: pd.DataFrame) -> pd.DataFrame:
     per = np.bincount(cell, minlength=world.cells) / 1000 / (1 - usual) / (1 - share)
     weight = np.log(np.array(made["comeback_weight"]))[out["kind_no"]]
     back, _ = world.happens("comeback_rate", weight, cell, per)
-    back &= ~world.shut[world.day(at)] & (at < world.end)
+    reach = out["work_level"].map({k: rule["km"] for k, rule in rules.items()}).to_numpy()
+    rate = base.customers["km_per_day"].to_numpy()[base.cars["customer"].to_numpy()[out["car"]]]
+    back &= ~world.shut[world.day(at)] & (at < world.end) & (rate * (wait + 1) < reach)
     again = out[back].assign(arrived_at=at[back], parent=np.flatnonzero(back))
     again["kind_no"] = np.where(again["kind_no"] == made["kinds"].index("warranty"), 2, 1)
     return pd.concat([out, again], ignore_index=True)
