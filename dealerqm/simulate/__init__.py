@@ -54,7 +54,7 @@ from dealerqm.world import YEAR, Config, Floats, Words, World, care, expit, grou
 
 __all__ = ["DEFAULT_SEED", "Config", "simulate"]
 
-DEFAULT_SEED = 7
+DEFAULT_SEED = 11
 FOLDERS = ("dms_a", "dms_b")
 _DIGITS = 12  # significant digits of numbers in truth.json
 
