@@ -4,12 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from dealerqm.spc.base import Limits, given
-from dealerqm.spc.chart import ControlCharts, control_charts
-from dealerqm.spc.constants import chart_constants, factors, sigma_within, subgroups
-from dealerqm.spc.design import false_alarm_chance
-from dealerqm.spc.funnel import funnel_ratio, funnel_share
-from dealerqm.spc.limits import (
+from dealerqm.limits.attributes import (
     c_chart,
     mr_chart,
     np_chart,
@@ -19,7 +14,10 @@ from dealerqm.spc.limits import (
     u_prime,
     xmr,
 )
-from dealerqm.spc.measurements import (
+from dealerqm.limits.base import Limits, given
+from dealerqm.limits.constants import chart_constants, factors, sigma_within, subgroups
+from dealerqm.limits.funnel import funnel_ratio, funnel_share
+from dealerqm.limits.measurements import (
     g_chart,
     i_prime,
     r_chart,
@@ -28,9 +26,7 @@ from dealerqm.spc.measurements import (
     t_chart,
     xbar,
 )
-from dealerqm.spc.rules import RULES, SETS, evaluate, members, signals
-from dealerqm.spc.runs import best_box, count_runs, cut_box, run_chart, run_limits
-from dealerqm.spc.sequential import (
+from dealerqm.limits.sequential import (
     cusum,
     cusum_bernoulli,
     cusum_poisson,
@@ -39,7 +35,11 @@ from dealerqm.spc.sequential import (
     t2_chart,
     t2_limit,
 )
-from dealerqm.spc.verdicts import Spread, capability, mdc, process_spread
+from dealerqm.rules.design import false_alarm_chance
+from dealerqm.rules.runs import best_box, count_runs, cut_box, run_chart, run_limits
+from dealerqm.rules.sets import RULES, SETS, evaluate, members, signals
+from dealerqm.rules.verdicts import Spread, capability, mdc, process_spread
+from dealerqm.spc.chart import ControlCharts, control_charts
 
 # every chart: name -> function that returns Limits
 CHARTS: Mapping[str, Callable[..., Limits]] = MappingProxyType(

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from dealerqm.limits.attributes import p_prime, u_prime, xmr
+from dealerqm.limits.base import Limits
 from dealerqm.period import Period, of, parse, span
 from dealerqm.plan import Kpi, Plan
 from dealerqm.result import Finding, Result, Unit
-from dealerqm.spc.base import Limits
-from dealerqm.spc.design import false_alarm_chance
-from dealerqm.spc.limits import p_prime, u_prime, xmr
+from dealerqm.rules.design import false_alarm_chance
 
 RULE = "beyond_limits"
 _TINY = 1e-9  # of the centre line: what rounding can do to the points of a constant series

@@ -8,9 +8,11 @@ import numpy as np
 from scipy import stats
 
 from dealerqm import spc
-from dealerqm.spc import arl, base, limits
-from dealerqm.spc.constants import NODES
-from dealerqm.spc.design import Zone, zone_arl
+from dealerqm.limits import attributes as limits
+from dealerqm.limits import base
+from dealerqm.limits.constants import NODES
+from dealerqm.rules import arl
+from dealerqm.rules.design import Zone, zone_arl
 from reference_runners import compare
 
 R_NODES = 12  # the resolution of R's ptukey, by which R found the constants of a case

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from dealerqm.spc import base
-from dealerqm.spc.base import Array, Limits, Mask
+from dealerqm.limits import base
+from dealerqm.limits.base import Array, Limits, Mask
 
 D2 = 2 / np.sqrt(np.pi)  # constants(2): mean, standard deviation and median of a moving range
 D3 = np.sqrt(2 - 4 / np.pi)

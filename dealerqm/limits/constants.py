@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.spc import base
+from dealerqm.limits import base
 
 Array = NDArray[np.float64]
 

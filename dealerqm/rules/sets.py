@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dealerqm.errors import MethodError
-from dealerqm.spc import base
-from dealerqm.spc.base import Array, Limits, Mask
-from dealerqm.spc.runs import LEAST, Runs, count_runs, full_windows, marked_back
+from dealerqm.limits import base
+from dealerqm.limits.base import Array, Limits, Mask
+from dealerqm.rules.runs import LEAST, Runs, count_runs, full_windows, marked_back
 
 Bits = NDArray[np.uint32]
 Index = NDArray[np.intp]
@@ -296,7 +296,7 @@ def evaluate(chart: Limits, *, rules: Chosen = "nelson") -> Evaluation:
 
     Examples
     --------
-    >>> from dealerqm.spc.base import given
+    >>> from dealerqm.limits.base import given
     >>> found = evaluate(given([0.1, 2.2, 0.5, 2.3], centre=0, sd=1), rules=["nelson_5"])
     >>> found.up[:, 0], found.members[:, 0]
     (array([0, 0, 0, 1], dtype=uint32), array([0, 1, 0, 1], dtype=uint32))
@@ -341,7 +341,7 @@ def signals(found: Evaluation) -> Signals:
 
     Examples
     --------
-    >>> from dealerqm.spc.base import given
+    >>> from dealerqm.limits.base import given
     >>> listed = signals(evaluate(given([0, 2.2, 0, 2.3, 3.5], centre=0, sd=1)))
     >>> [tuple(int(v) for v in row) for row in zip(*listed)]
     [(0, 0, 4, 4, 1), (0, 4, 3, 1, 1), (0, 4, 4, 2, 1)]
@@ -377,7 +377,7 @@ def members(found: Evaluation, listed: Signals, row: int) -> Index:
 
     Examples
     --------
-    >>> from dealerqm.spc.base import given
+    >>> from dealerqm.limits.base import given
     >>> found = evaluate(given([0.1, 2.2, -0.5, 2.3], centre=0, sd=1), rules=["nelson_5"])
     >>> members(found, signals(found), 0)
     array([1, 3])

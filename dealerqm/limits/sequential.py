@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from dealerqm.errors import MethodError
-from dealerqm.spc import base
-from dealerqm.spc.base import Array, Limits, Mask
+from dealerqm.limits import base
+from dealerqm.limits.base import Array, Limits, Mask
 
 
 def ewma(

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from dealerqm.errors import MethodError
-from dealerqm.spc import base
-from dealerqm.spc.base import Array, Limits
+from dealerqm.limits import base
+from dealerqm.limits.base import Array, Limits
 
 
 def funnel_share(

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from dealerqm.errors import MethodError
-from dealerqm.spc import base
-from dealerqm.spc.base import Array, Limits, Mask
+from dealerqm.limits import base
+from dealerqm.limits.base import Array, Limits, Mask
 
 LEAST = 10  # useful points; below it the limits of the runs mean nothing
 MOST = 100  # useful points for which boxes are computed, as published

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from dealerqm.errors import MethodError
-from dealerqm.spc import base
-from dealerqm.spc.base import Array, Limits
-from dealerqm.spc.constants import Subgroups, sigma_within
-from dealerqm.spc.limits import moving_range
-from dealerqm.spc.rules import evaluate
+from dealerqm.limits import base
+from dealerqm.limits.attributes import moving_range
+from dealerqm.limits.base import Array, Limits
+from dealerqm.limits.constants import Subgroups, sigma_within
+from dealerqm.rules.sets import evaluate
 from dealerqm.stats.intervals import Interval
 
 # ---------------------------------------------------------------- capability
@@ -84,7 +84,7 @@ def process_spread(groups: Subgroups, *, estimator: str = "mean_s_over_c4") -> S
 
     Examples
     --------
-    >>> from dealerqm.spc.constants import subgroups
+    >>> from dealerqm.limits.constants import subgroups
     >>> [round(float(v[0]), 4) for v in process_spread(subgroups([[1, 2, 3], [4, 6]]))]
     [3.2, 1.4504, 1.9235, 5.0]
     """

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from dealerqm import spc
 from dealerqm.errors import MethodError
-from dealerqm.spc.base import Limits
-from dealerqm.spc.design import Zone, zone_arl
-from dealerqm.spc.rules import Window
-from dealerqm.spc.runs import Box, crossings_and_runs
+from dealerqm.limits.base import Limits
+from dealerqm.rules.design import Zone, zone_arl
+from dealerqm.rules.runs import Box, crossings_and_runs
+from dealerqm.rules.sets import Window
 
 NAN = np.nan
 ALL = sum(spc.SETS.values(), ())

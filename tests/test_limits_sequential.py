@@ -8,7 +8,7 @@ from scipy import stats
 
 from dealerqm import spc
 from dealerqm.errors import MethodError
-from dealerqm.spc import arl
+from dealerqm.rules import arl
 
 NAN = np.nan
 RNG = np.random.default_rng(20260302)

@@ -8,8 +8,8 @@ from scipy import special, stats
 
 from dealerqm import spc
 from dealerqm.errors import MethodError
-from dealerqm.spc import base
-from dealerqm.spc.constants import Subgroups, c4
+from dealerqm.limits import base
+from dealerqm.limits.constants import Subgroups, c4
 
 NAN, INF = np.nan, np.inf
 RNG = np.random.default_rng(20260301)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from dealerqm.spc import base
-from dealerqm.spc.base import Array, Limits
-from dealerqm.spc.constants import NODES, Subgroups, c4, chart_constants, sigma_within
-from dealerqm.spc.limits import xmr
+from dealerqm.limits import base
+from dealerqm.limits.attributes import xmr
+from dealerqm.limits.base import Array, Limits
+from dealerqm.limits.constants import NODES, Subgroups, c4, chart_constants, sigma_within
 
 POWER = 1 / 3.6  # makes waiting times nearly normal
 ROUNDING = 1e-6  # a distance from the centre below it is none
@@ -50,7 +50,7 @@ def xbar(
 
     Examples
     --------
-    >>> from dealerqm.spc.constants import subgroups
+    >>> from dealerqm.limits.constants import subgroups
     >>> found = xbar(subgroups([[1, 2, 3], [4, 6]]), estimator="mean_r_over_d2")
     >>> found.centre[0, 0], found.sigma_z.round(4)
     (np.float64(3.2), array([1.477]))
@@ -82,7 +82,7 @@ def r_chart(
 
     Examples
     --------
-    >>> from dealerqm.spc.constants import subgroups
+    >>> from dealerqm.limits.constants import subgroups
     >>> r_chart(subgroups([[1, 2, 3], [4, 8, 6]])).upper[0, 0].round(4)
     np.float64(7.7238)
     """
@@ -112,7 +112,7 @@ def s_chart(
 
     Examples
     --------
-    >>> from dealerqm.spc.constants import subgroups
+    >>> from dealerqm.limits.constants import subgroups
     >>> s_chart(subgroups([[1, 2, 3], [4, 8, 6]])).upper[0, 0].round(4)
     np.float64(3.8523)
     """

@@ -1,0 +1,1 @@
+"""Control limits: charts as matrices (periods, charts), without plan or language."""

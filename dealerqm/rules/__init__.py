@@ -1,0 +1,1 @@
+"""Detection rules: what signals on a chart, and how often it does without a cause."""
