@@ -1,0 +1,1 @@
+"""Tests, models, reliability, drivers and fair comparison of stores: kernels on arrays."""
