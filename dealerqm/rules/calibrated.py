@@ -240,7 +240,9 @@ def fresh(charts: int) -> State:
     return State(np.full(charts, np.nan), np.zeros(charts, int), np.zeros(charts, int))
 
 
-def judge(points: Series, frozen: Frozen, state: State | None = None) -> tuple[Judged, State]:
+def judge(
+    points: Series, frozen: Frozen, state: State | None = None, *, effect: ArrayLike = 0.0
+) -> tuple[Judged, State]:
     """Judge all points of charts, or the next periods after a state, by frozen limits.
 
     Parameters
@@ -251,6 +253,8 @@ def judge(points: Series, frozen: Frozen, state: State | None = None) -> tuple[J
         From ``freeze`` on the same scale.
     state : State or None
         Where an earlier call ended; None starts anew.
+    effect : array_like, shape (periods, charts)
+        Season that was taken out of the points on the working scale; put back into what is drawn.
 
     Returns
     -------
@@ -286,7 +290,8 @@ def judge(points: Series, frozen: Frozen, state: State | None = None) -> tuple[J
     side = (points.y > expected).astype(int) - (points.y < expected)
     run = _runs(side, state.run)
     lines = (points.y, expected, expected - half, expected + half)
-    drawn = [scales.back(Series(points.scale, line, points.se)) for line in lines]
+    season = np.asarray(effect, float)
+    drawn = [scales.back(Series(points.scale, line + season, points.se)) for line in lines]
     score = np.divide(points.y - expected, noise, out=np.full(z.shape, np.nan), where=noise > 0)
     value, middle, lower, upper = drawn
     long = np.abs(run) >= frozen.run
