@@ -135,6 +135,12 @@ def test_every_kpi_is_computable(engine):
     assert ((group["low"] <= group["value"]) & (group["value"] <= group["high"]))[~early].all()
 
 
+def test_published_weights_that_were_rounded_are_scaled_to_100():
+    own = plan.read(changed("instrument/factors/offer/versions/0/items/price", 41))
+    weights = next(f.items for f in own.factors if f.name == "offer")
+    assert weights == pytest.approx({"product": 6000 / 101, "price": 4100 / 101})
+
+
 def test_index_weights_of_every_factor_sum_to_100():
     for factor in PLAN.factors:
         assert sum(factor.items.values()) == 100
@@ -431,7 +437,18 @@ REFUSED = [
     ("instrument/items/channel", {"label": ORDER_TEXT, "respondent": "customer"}, "is a column of"),
     ("instrument/items/price/label/en", "Comment", "label: 'Comment' already names comment"),
     ("instrument/items/price/label/en", "Product", "label: 'Product' already names product"),
-    ("instrument/factors/offer/versions/0/items/price", 41, "item weights sum to 101, expected 10"),
+    ("instrument/factors/offer/versions/0/items/price", 42, "item weights sum to 102, expected 10"),
+    ("instrument/overall", "over", "[instrument] overall: 'over' is not known. Nearest: overall"),
+    ("instrument/touchpoints", ["sale"], "touchpoints: 'sale' is not known. Nearest: sales"),
+    ("instrument/items/price/touchpoints", "sales", "price] touchpoints: found 'sales', expected a"),
+    ("survey/margins/channel/column", "chanel", "channel column: 'chanel' is not known. Nearest:"),
+    ("survey/margins/comeback/where", "is_comback", "comeback where: column of service_orders"),
+    ("survey/margins/comeback/link", None, "[survey.margins] comeback: link is missing"),
+    ("survey/margins/age_band/edges", [55, 35], "age_band: found edges [55, 35] and bands"),
+    ("survey/margins/age_band", 3, "[survey.margins] age_band: found 3, expected a table of keys"),
+    ("survey/call_back/within", "soon", "call_back within: found 'soon', expected minutes, hours"),
+    ("survey/quality/treat/straight", "hide", "treat straight: 'hide' is not known"),
+    ("survey/weighting/trim", 0.5, "weighting trim: found 0.5, expected a number of 1 or more"),
     ("instrument/factors/offer/versions/0/items/price", 0, "items price: found 0"),
     ("instrument/factors/offer/versions/0/weight", 52, "sum to 127 from wave '2023Q4', expected 1"),
     ("benchmark/ready_2006/value", "0.87", "value: found '0.87', expected a number"),

@@ -130,13 +130,14 @@ class Plan:
     ----------
     settings : mapping
         The plain sections: ``plan, calendar, statistics, publication, charts, warning,
-        guarantee, training, dimensions, areas``.
+        guarantee, training, survey, dimensions, areas``.
     kpis : mapping of str to Kpi
         In the order of the file.
     tables : mapping of str to Table
         The contracts, with the instrument's items as columns of the survey table.
     instrument : mapping
-        ``scale, index_points, not_applicable``.
+        ``scale, index_points, not_applicable, items, factors``, and perhaps ``overall`` and
+        ``touchpoints``.
     factors : tuple of Factor
         All versions of all factors.
     benchmarks : mapping

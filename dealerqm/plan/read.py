@@ -87,13 +87,14 @@ def read(text: str, source: str = "plan.toml") -> Plan:
     contracts["survey_responses"] = survey.with_items(
         sections.items(raw["instrument"], survey, source)
     )
+    sections.margins(settings["survey"]["margins"], contracts, source)
     factors = sections.factors(raw["instrument"], source)
     kpis = KpiReader(source, raw, contracts, {factor.name for factor in factors}).kpis()
     return Plan(
         settings=MappingProxyType(settings),
         kpis=MappingProxyType(kpis),
         tables=MappingProxyType(contracts),
-        instrument=MappingProxyType({k: v for k, v in raw["instrument"].items() if k != "items"}),
+        instrument=MappingProxyType(raw["instrument"]),
         factors=factors,
         benchmarks=MappingProxyType(sections.benchmarks(raw["benchmark"], kpis, source)),
         digest=digest(raw),

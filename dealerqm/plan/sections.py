@@ -7,13 +7,14 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from dealerqm.conditions import parse
 from dealerqm.errors import PlanError, unknown
 from dealerqm.plan import check
 from dealerqm.plan.model import Factor, Kpi
 from dealerqm.tables import Column, Table
 
 Check = Callable[[Any, str], object]
-_FULL = 100.0
+_FULL, _ROUNDING = 100.0, 1.0  # published weights are rounded and may sum to 99 or 101
 _RESPONDENTS = ("customer", "staff")
 _STATUS = ("verified", "claimed")
 
@@ -64,6 +65,15 @@ def _table(checks: Mapping[str, Check]) -> Check:
     return checked
 
 
+def _mapping(value: object, place: str) -> None:
+    check.named(value, place)
+
+
+def _one_of(*words: str) -> Check:
+    return lambda value, place: check.word(value, words, place)
+
+
+_TREAT = _one_of("keep", "drop")
 _GUARANTEE = _table({"days": _whole(0), "km": _whole(0)})
 SETTINGS: Mapping[str, Mapping[str, Check]] = {
     "plan": {"name": check.label, "version": check.text},
@@ -83,6 +93,23 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
     "warning": {"miss_probability": _inside},
     "guarantee": {"assembly": _GUARANTEE, "level2": _GUARANTEE, "minor": _GUARANTEE},
     "training": {"valid_months": _whole(1)},
+    "survey": {
+        "field_days": _whole(1), "event_days": _whole(1), "waves": _whole(1), "top_box": _number(0),
+        "complete": _inside, "partial": _inside,
+        "call_back": _table({"score": _number(0), "within": check.span}),
+        "outlier_gap": _number(0, 1), "false_discovery": _inside,
+        "population": check.label, "expectations": check.label,
+        "quality": _table({
+            "straight_items": _whole(2), "hurried": _inside,
+            "coached": _table({"share": _inside, "answers": _whole(1)}), "item_gap": _inside,
+            "mode_gap": _number(0, 1),
+            "treat": _table(dict.fromkeys(("straight", "hurried", "duplicate", "coached"), _TREAT)),
+        }),
+        "weighting": _table({
+            "classes": _whole(2), "class_answers": _whole(1), "trim": _number(1), "gap": _inside,
+        }),
+        "margins": _mapping,
+    },
 }  # fmt: skip
 
 
@@ -144,8 +171,12 @@ def items(raw: object, survey: Table, source: str) -> dict[str, Column]:
     """
     place = f"{source} [instrument]"
     keys = ("scale", "index_points", "not_applicable", "items", "factors")
-    instrument = check.known(raw, keys, place)
+    instrument = check.known(raw, (*keys, "overall", "touchpoints"), place)
     check.needs(instrument, keys, place)
+    _touchpoints(instrument.get("touchpoints", []), survey, f"{place} touchpoints")
+    if "overall" in instrument:
+        check.word(instrument["overall"], check.named(instrument["items"], place),
+                   f"{place} overall")  # fmt: skip
     _table({"min": _whole(0), "max": _whole(1)})(instrument["scale"], f"{place} scale")
     low, high = instrument["scale"]["min"], instrument["scale"]["max"]
     check.number(high, f"{place} scale max", low + 1)
@@ -160,6 +191,8 @@ def items(raw: object, survey: Table, source: str) -> dict[str, Column]:
     columns = {}
     for name, spec in check.named(instrument["items"], f"{place} items").items():
         columns[name] = _item(name, spec, instrument, f"{source} [instrument.items.{name}]")
+        asked = f"{source} [instrument.items.{name}] touchpoints"
+        _touchpoints(spec.get("touchpoints", []), survey, asked)
         if name in survey.columns:
             raise PlanError(f"{source} [instrument.items.{name}]: is a column of {survey.name}.")
         for header in columns[name].headers:
@@ -173,7 +206,7 @@ def items(raw: object, survey: Table, source: str) -> dict[str, Column]:
 
 def _item(name: str, spec: object, instrument: Mapping[str, Any], place: str) -> Column:
     keys = ("label", "respondent")
-    body = check.known(spec, keys, place)
+    body = check.known(spec, (*keys, "touchpoints"), place)
     check.needs(body, keys, place)
     check.word(body["respondent"], _RESPONDENTS, f"{place} respondent")
     label = check.label(body["label"], f"{place} label")
@@ -182,6 +215,67 @@ def _item(name: str, spec: object, instrument: Mapping[str, Any], place: str) ->
         minimum=instrument["scale"]["min"], maximum=instrument["scale"]["max"],
         codes=tuple(instrument["not_applicable"]),
     )  # fmt: skip
+
+
+def _touchpoints(value: object, survey: Table, place: str) -> None:
+    if not isinstance(value, list):
+        raise PlanError(f"{place}: found {value!r}, expected a list of touchpoints.")
+    for word in value:
+        check.word(word, survey.columns["touchpoint"].values, place)
+
+
+def margins(raw: Mapping[str, Any], tables: Mapping[str, Table], source: str) -> None:
+    """Check how each margin of the weighting is found among the columns of the tables.
+
+    Parameters
+    ----------
+    raw : mapping
+        Margin to ``column`` (of the survey), or to ``table, key, link`` with ``where`` (a
+        condition) or ``birth_year, edges, bands``, and perhaps ``touchpoints``.
+    tables : mapping of str to Table
+        The contracts, the instrument's items among the columns of the survey.
+    source : str
+        File name, for messages.
+
+    Raises
+    ------
+    PlanError
+        If a key, table, column, touchpoint or condition is unknown, or bands and edges do not fit.
+    """
+    survey = tables["survey_responses"]
+    for name, spec in raw.items():
+        place = f"{source} [survey.margins] {name}"
+        if isinstance(spec, Mapping) and "column" in spec:
+            body = check.known(spec, ("column",), place)
+            check.word(body["column"], survey.columns, f"{place} column")
+            continue
+        kind = "where" if isinstance(spec, Mapping) and "where" in spec else "birth_year"
+        needed = ("table", "key", "link", *((kind,) if kind == "where" else _BANDS))
+        body = check.known(spec, (*needed, "touchpoints"), place)
+        check.needs(body, needed, place)
+        table = tables[check.word(body["table"], tables, f"{place} table")]
+        check.word(body["key"], table.columns, f"{place} key")
+        check.word(body["link"], survey.columns, f"{place} link")
+        _touchpoints(body.get("touchpoints", []), survey, f"{place} touchpoints")
+        if kind == "where":
+            parse(body["where"], table, f"{place} where")
+        else:
+            _bands(body, table, place)
+
+
+_BANDS = ("birth_year", "edges", "bands")
+
+
+def _bands(body: Mapping[str, Any], table: Table, place: str) -> None:
+    check.word(body["birth_year"], table.columns, f"{place} birth_year")
+    edges, bands = body["edges"], body["bands"]
+    whole = isinstance(edges, list) and all(type(edge) is int for edge in edges)
+    words = isinstance(bands, list) and all(isinstance(band, str) for band in bands)
+    if not whole or not words or edges != sorted(set(edges)) or len(bands) != len(edges) + 1:
+        raise PlanError(
+            f"{place}: found edges {edges!r} and bands {bands!r}, expected rising whole years and "
+            "one band more than edges."
+        )
 
 
 def factors(instrument: Mapping[str, Any], source: str) -> tuple[Factor, ...]:
@@ -202,7 +296,7 @@ def factors(instrument: Mapping[str, Any], source: str) -> tuple[Factor, ...]:
     Raises
     ------
     PlanError
-        If an item is unknown, or weights do not sum to 100.
+        If an item is unknown, or weights do not sum to 100; rounded ones (99 to 101) are scaled.
     """
     found: list[Factor] = []
     for name, spec in check.named(instrument["factors"], f"{source} [instrument.factors]").items():
@@ -231,10 +325,11 @@ def _version(
     for item, weight in weights.items():
         _above_zero(weight, f"{place} items {item}")
     total = sum(weights.values())
-    if round(total, 9) != _FULL:
+    if abs(total - _FULL) > _ROUNDING:
         raise PlanError(f"{place}: item weights sum to {total:g}, expected 100.")
+    weights = {item: weight * _FULL / total for item, weight in weights.items()}
     wave = check.text(version["from_wave"], f"{place} from_wave")
-    return wave, _above_zero(version["weight"], f"{place} weight"), dict(weights)
+    return wave, _above_zero(version["weight"], f"{place} weight"), weights
 
 
 def _sum_of_factors(found: list[Factor], source: str) -> None:
@@ -242,7 +337,7 @@ def _sum_of_factors(found: list[Factor], source: str) -> None:
         started = [factor for factor in found if factor.from_wave <= wave]
         newest = {f.name: f.weight for f in sorted(started, key=lambda f: f.from_wave)}
         total = sum(newest.values())
-        if round(total, 9) != _FULL:
+        if abs(total - _FULL) > _ROUNDING:
             raise PlanError(
                 f"{source} [instrument.factors]: the weights of {', '.join(newest)} sum to "
                 f"{total:g} from wave {wave!r}, expected 100."
