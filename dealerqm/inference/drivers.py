@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from dealerqm.errors import MethodError
 
@@ -103,7 +102,9 @@ def importance(correlation: ArrayLike) -> Importance:
     r2, lmg, last = (np.concatenate(piece) for piece in zip(*parts, strict=True))
     relative, beta, vif = _linear(stack)
     simple = stack[:, :p, p]
-    wide = (v.reshape(*shape, p) for v in (lmg, relative, beta, beta * simple, simple**2, last, vif))
+    wide = (
+        v.reshape(*shape, p) for v in (lmg, relative, beta, beta * simple, simple**2, last, vif)
+    )
     return Importance(r2.reshape(shape), *wide)
 
 

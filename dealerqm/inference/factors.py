@@ -1,7 +1,8 @@
 """Whether items share factors, how strongly, and how well a model of them fits.
 
-Rows with a missing answer are left out, and counted by ``n``. Items are named in messages by their
-column, counted from 0.
+Rows with a missing answer are left out and counted by ``n``. Fewer than two items, fewer than three
+complete rows, an item that never varies and one that is a sum of others are refused
+(``MethodError``); items are named in messages by their column, counted from 0.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.inference.reliability import complete, divide, singular
+from dealerqm.stats.agreement import SINGULAR, complete
 from dealerqm.stats.intervals import Interval
 
 Array = NDArray[np.float64]
@@ -25,10 +26,8 @@ class Adequacy(NamedTuple):
 
     Attributes
     ----------
-    kmo : float
-        Kaiser-Meyer-Olkin measure, 0..1.
-    items : ndarray, shape (items,)
-        The same per item.
+    kmo, items : float and ndarray, shape (items,)
+        Kaiser-Meyer-Olkin measure of all items and of each, 0..1.
     chisq, freedom, p_value : float
         Bartlett's test that no items are correlated.
     n : int
@@ -59,7 +58,7 @@ def adequacy(answers: ArrayLike) -> Adequacy:
     Raises
     ------
     MethodError
-        As for :func:`alpha`, and items that are sums of others.
+        Items that are sums of others.
 
     Notes
     -----
@@ -72,21 +71,21 @@ def adequacy(answers: ArrayLike) -> Adequacy:
     Examples
     --------
     >>> found = adequacy([[1, 2], [2, 2], [3, 5], [4, 3]])
-    >>> round(found.kmo, 6), round(found.chisq, 4)  # two items: 0.5 by its definition
+    >>> round(found.kmo, 6), round(found.chisq, 4)  # two items: 0.5; -1.5 log 0.7
     (0.5, 0.535)
     """
-    x = complete(answers, least=3)
+    x = complete(answers)
     n, k = x.shape
     r = _invertible(x)
     inverse = np.linalg.inv(r)
     scale = np.sqrt(inverse.diagonal())
     off = 1 - np.eye(k)
-    simple, partial = (off * r) ** 2, (off * inverse / np.outer(scale, scale)) ** 2
-    each = divide(simple.sum(axis=0), simple.sum(axis=0) + partial.sum(axis=0))
+    simple, partial = ((off * m) ** 2 for m in (r, inverse / np.outer(scale, scale)))
+    each = _divide(simple.sum(axis=0), (simple + partial).sum(axis=0))
+    whole = float(_divide(simple.sum(), (simple + partial).sum()))
     chisq = -(n - 1 - (2 * k + 5) / 6) * float(np.linalg.slogdet(r).logabsdet)
     freedom = k * (k - 1) / 2
-    total = float(divide(simple.sum(), simple.sum() + partial.sum()))
-    return Adequacy(total, each, chisq, freedom, float(stats.chi2.sf(chisq, freedom)), n)
+    return Adequacy(whole, each, chisq, freedom, float(stats.chi2.sf(chisq, freedom)), n)
 
 
 class Factors(NamedTuple):
@@ -157,10 +156,10 @@ def factors(answers: ArrayLike, *, count: int, rotation: str = "varimax") -> Fac
     """
     if rotation not in ("varimax", "none"):
         raise MethodError(unknown("rotation", rotation, ("varimax", "none")))
-    x = complete(answers, least=3)
+    x = complete(answers)
     n, k = x.shape
     freedom = ((k - count) ** 2 - k - count) // 2
-    if count < 1 or freedom < 0:
+    if not (1 <= count < k and freedom >= 0):
         raise MethodError(
             f"count: {count} factors of {k} items; allowed: 1 up to where "
             "((items - count)² - items - count)/2 is 0. Ask for fewer factors."
@@ -179,23 +178,22 @@ def factors(answers: ArrayLike, *, count: int, rotation: str = "varimax") -> Fac
 
 
 def _uniqueness(r: Array, count: int) -> tuple[Array, float]:
-    k = r.shape[0]
+    split = r.shape[0] - count
 
     def loss(log_unique: Array) -> tuple[float, Array]:
         unique = np.exp(log_unique)
         values, vectors = np.linalg.eigh(r / np.sqrt(np.outer(unique, unique)))
-        small, large = values[: k - count], np.maximum(values[k - count :] - 1, 0)
-        fitted = (vectors[:, k - count :] ** 2 * large).sum(axis=1) + 1
-        slope = fitted - r.diagonal() / unique
-        return float((small - np.log(small) - 1).sum()), slope
+        fitted = (vectors[:, split:] ** 2 * np.maximum(values[split:] - 1, 0)).sum(axis=1) + 1
+        small = values[:split]
+        return float((small - np.log(small) - 1).sum()), fitted - r.diagonal() / unique
 
-    start = np.log((1 - count / (2 * k)) / np.linalg.inv(r).diagonal())
-    bounds = [(np.log(LEAST_UNIQUE), 0.0)] * k
+    start = np.log((1 - count / (2 * len(r))) / np.linalg.inv(r).diagonal())
+    bounds = [(np.log(LEAST_UNIQUE), 0.0)] * len(r)
     options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 2000, "maxfun": 20000}
-    start = np.clip(start, bounds[0][0], 0.0)
     found = optimize.minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
-    )
+        loss, np.clip(start, *bounds[0]), jac=True, method="L-BFGS-B", bounds=bounds,
+        options=options,
+    )  # fmt: skip
     return np.exp(found.x), float(found.fun)
 
 
@@ -233,14 +231,12 @@ class OneFactor(NamedTuple):
         ω of the sum of standardised items.
     loadings, residual : ndarray, shape (items,)
         Loadings and residual variances in the units of the items (factor variance 1).
-    chisq, freedom, p_value : float
-        Likelihood-ratio test of the model; NaN without freedom (three items).
+    chisq, p_value : float
+        Likelihood-ratio test of the model on ``factors.freedom``; NaN without any (three items).
     cfi, tli, rmsea, srmr : float
         Indices of fit.
-    bound : ndarray of bool, shape (items,)
-        Heywood cases, as in :class:`Factors`.
-    n : int
-        Complete rows.
+    factors : Factors
+        The standardised solution.
     """
 
     omega: Interval
@@ -248,14 +244,12 @@ class OneFactor(NamedTuple):
     loadings: Array
     residual: Array
     chisq: float
-    freedom: int
     p_value: float
     cfi: float
     tli: float
     rmsea: float
     srmr: float
-    bound: NDArray[np.bool_]
-    n: int
+    factors: Factors
 
 
 def one_factor(answers: ArrayLike, *, confidence: float = 0.95) -> OneFactor:
@@ -290,42 +284,35 @@ def one_factor(answers: ArrayLike, *, confidence: float = 0.95) -> OneFactor:
     Examples
     --------
     >>> x = [[1, 1, 2, 1], [2, 2, 1, 3], [3, 2, 3, 3], [4, 5, 4, 3], [5, 4, 4, 6], [6, 5, 7, 6]]
-    >>> found = one_factor(x)
-    >>> bool(found.omega.low < 0.95 < found.omega.high), found.freedom
-    (True, 2)
+    >>> bool(one_factor(x).omega.low < 0.95 < one_factor(x).omega.high)
+    True
     """
     fit = factors(answers, count=1, rotation="none")
-    x = complete(answers, least=3)
-    n, k = x.shape
-    spread, r = x.std(axis=0), np.corrcoef(x.T)
-    line = fit.loadings[:, 0]
-    loadings, residual = line * spread, fit.uniqueness * spread**2
+    x = complete(answers)
+    (n, k), r, line, free = x.shape, np.corrcoef(x.T), fit.loadings[:, 0], fit.freedom
+    loadings, residual = line * x.std(axis=0), fit.uniqueness * x.var(axis=0)
     chisq, base, pairs = n * fit.discrepancy, -n * float(np.linalg.slogdet(r)[1]), k * (k - 1) / 2
-    over, worst = max(chisq - fit.freedom, 0.0), max(base - pairs, chisq - fit.freedom, 0.0)
-    free = fit.freedom > 0
-    ratio = base / pairs
+    over, ratio = max(chisq - free, 0.0), base / pairs
+    worst = max(base - pairs, over)
     misfit = np.tril(r - np.outer(line, line), -1)
     return OneFactor(
         _omega(loadings, residual, n, confidence),
         float(line.sum() ** 2 / (line.sum() ** 2 + fit.uniqueness.sum())),
-        loadings, residual, chisq, fit.freedom,
-        float(stats.chi2.sf(chisq, fit.freedom)) if free else np.nan,
+        loadings, residual, chisq, float(stats.chi2.sf(chisq, free)) if free else np.nan,
         1 - over / worst if worst > 0 else 1.0,
-        (ratio - chisq / fit.freedom) / (ratio - 1) if free else np.nan,
-        float(np.sqrt(over / (fit.freedom * n))) if free else np.nan,
+        (ratio - chisq / free) / (ratio - 1) if free else np.nan,
+        float(np.sqrt(over / (free * n))) if free else np.nan,
         float(np.sqrt((misfit**2).sum() / (k * (k + 1) / 2))),
-        fit.bound, n,
+        fit,
     )  # fmt: skip
 
 
 def _omega(loadings: Array, residual: Array, n: int, confidence: float) -> Interval:
     k, top, noise = loadings.size, float(loadings.sum()), float(residual.sum())
-    whole = top**2 + noise
+    whole, unit = top**2 + noise, np.eye(loadings.size)
     inverse = np.linalg.inv(np.outer(loadings, loadings) + np.diag(residual))
-    unit = np.eye(k)
     slopes = [np.outer(e, loadings) + np.outer(loadings, e) for e in unit]
-    slopes += [np.outer(e, e) for e in unit]
-    moved = np.array([inverse @ slope for slope in slopes])
+    moved = np.array([inverse @ slope for slope in (*slopes, *(np.outer(e, e) for e in unit))])
     information = n / 2 * np.einsum("aij,bji->ab", moved, moved)
     gradient = np.repeat([2 * top * noise / whole**2, -(top**2) / whole**2], k)
     variance = gradient @ np.linalg.pinv(information, hermitian=True) @ gradient
@@ -337,9 +324,15 @@ def _omega(loadings: Array, residual: Array, n: int, confidence: float) -> Inter
 
 def _invertible(x: Array) -> Array:
     r: Array = np.corrcoef(x.T)
-    if singular(r):
+    if np.linalg.eigvalsh(r)[0] < SINGULAR:
         raise MethodError(
             f"items: one of {len(r)} is a sum of others, or there are only {len(x)} rows; "
             "leave the repeated item out (two that correlate at 1, or a total of others)."
         )
     return r
+
+
+def _divide(top: ArrayLike, bottom: ArrayLike) -> Array:
+    top, bottom = np.asarray(top, float), np.asarray(bottom, float)
+    result: Array = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+    return result

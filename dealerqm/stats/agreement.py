@@ -1,7 +1,7 @@
-"""How well items measure one thing, and how well raters agree; all on rows × items or raters.
+"""How far items of one scale, or raters of the same objects, agree.
 
-Rows with a missing answer are left out, and counted by ``n``. Items and raters are named in
-messages by their column, counted from 0.
+Rows with a missing value are left out and counted by ``n``. Items and raters are named in messages
+by their column, counted from 0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Alpha(NamedTuple):
     raw : Interval
         Cronbach's alpha with Feldt's interval; scalars.
     standardised, lambda6, average_r : float
-        Alpha of standardised items, Guttman's λ6 (NaN where one item is the sum of others), mean
+        Alpha of standardised items, Guttman's λ6 (NaN where one item is a sum of others), mean
         correlation.
     item_rest, if_dropped : ndarray, shape (items,)
         Correlation of each item with the sum of the others (below 0: keyed the other way round?),
@@ -78,10 +78,10 @@ def alpha(answers: ArrayLike, *, confidence: float = 0.95) -> Alpha:
     Examples
     --------
     >>> found = alpha([[1, 2], [2, 2], [3, 5], [4, 3]])
-    >>> round(float(found.raw.estimate), 4), found.item_rest.round(4)
+    >>> round(float(found.raw.estimate), 4), found.item_rest.round(4)  # 2 (1 - 11/17)
     (0.7059, array([0.5477, 0.5477]))
     """
-    x = complete(answers, least=3)
+    x = complete(answers)
     n, k = x.shape
     covariance, r = np.cov(x.T), np.corrcoef(x.T)
     value = _alpha(covariance)
@@ -91,19 +91,23 @@ def alpha(answers: ArrayLike, *, confidence: float = 0.95) -> Alpha:
     rest = covariance.sum(axis=0) - covariance.diagonal()
     spread = covariance.sum() - 2 * rest - covariance.diagonal()
     others = [np.delete(np.delete(covariance, i, 0), i, 1) for i in range(k)]
-    unexplained = np.nan if singular(r) else float((1 / np.linalg.inv(r).diagonal()).sum())
+    unexplained = (
+        np.nan
+        if np.linalg.eigvalsh(r)[0] < SINGULAR
+        else float((1 / np.linalg.inv(r).diagonal()).sum())
+    )
     return Alpha(
         Interval(np.asarray(value), low, high),
         _alpha(r),
         1 - unexplained / float(r.sum()),
         float((r.sum() - k) / (k * (k - 1))),
-        divide(rest, np.sqrt(covariance.diagonal() * np.maximum(spread, 0))),
+        _correlation(rest, covariance.diagonal() * spread),
         np.array([_alpha(part) for part in others]) if k > 2 else np.full(k, np.nan),  # noqa: PLR2004
         n,
     )
 
 
-# ---------------------------------------------------------------- agreement
+# ---------------------------------------------------------------- raters
 
 
 class Agreement(NamedTuple):
@@ -328,7 +332,7 @@ def _random(
 # ---------------------------------------------------------------- shared
 
 
-def complete(answers: ArrayLike, *, least: int, what: str = "items") -> Array:
+def complete(answers: ArrayLike, *, least: int = 3, what: str = "items") -> Array:
     """Keep the rows without a missing answer, and refuse what cannot be analysed.
 
     Parameters
@@ -372,57 +376,19 @@ def complete(answers: ArrayLike, *, least: int, what: str = "items") -> Array:
     return x
 
 
-def singular(r: Array) -> bool:
-    """Tell whether a correlation matrix has no inverse.
-
-    Parameters
-    ----------
-    r : ndarray, shape (items, items)
-        Correlations.
-
-    Returns
-    -------
-    bool
-        Whether one item is a sum of others, up to rounding.
-
-    Examples
-    --------
-    >>> singular(np.ones((2, 2)))
-    True
-    """
-    return float(np.linalg.eigvalsh(r)[0]) < SINGULAR
-
-
-def divide(top: ArrayLike, bottom: ArrayLike) -> Array:
-    """Divide where the denominator is above 0.
-
-    Parameters
-    ----------
-    top, bottom : array_like
-        One shape.
-
-    Returns
-    -------
-    ndarray
-        Quotients, NaN elsewhere.
-
-    Examples
-    --------
-    >>> divide([1, 1], [2, 0])
-    array([0.5, nan])
-    """
-    top, bottom = np.asarray(top, float), np.asarray(bottom, float)
-    result: Array = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
-    return result
-
-
 def _alpha(covariance: Array) -> float:
     k = len(covariance)
     return k / (k - 1) * (1 - _ratio(float(np.trace(covariance)), float(covariance.sum())))
 
 
+def _correlation(covariance: Array, product: Array) -> Array:
+    known = product > 0
+    result: Array = np.where(known, covariance / np.sqrt(np.where(known, product, 1)), np.nan)
+    return result
+
+
 def _ratio(top: float, bottom: float) -> float:
-    return float(divide(top, bottom))
+    return top / bottom if bottom > 0 else float("nan")
 
 
 def _plain(codes: ArrayLike) -> list[object]:
