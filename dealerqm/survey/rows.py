@@ -1,0 +1,400 @@
+"""The rows of a survey: what the instrument asks, who was invited, who answered what.
+
+Everything else in this package takes a ``Survey``: the invitations of the newest waves up to the
+reviewed one, scores cleaned as the instrument says, with the margins of the weighting beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dealerqm import labels, store
+from dealerqm.conditions import Term, parse
+from dealerqm.errors import MethodError, ParameterError, unknown
+from dealerqm.facts import Ask, Facts
+from dealerqm.period import Period, of
+from dealerqm.period import parse as parse_period
+from dealerqm.plan import Plan
+
+Array = NDArray[np.float64]
+TABLE = "survey_responses"
+CUSTOMER, STAFF = "customer", "staff"
+RECOMMEND, INDEX = "recommend", "index"
+PROMOTER, DETRACTOR = 9, 6  # the definition of the net promoter score
+UNKNOWN, YES, NO = "unknown", "yes", "no"
+ROWS_CAP = 3_000_000  # invitations of 1,000 stores over two years
+DAY = 86_400  # seconds
+_COLUMNS = (
+    "respondent", "customer_id", "store_id", "staff_id", "touchpoint", "event_id", "channel",
+    "stratum", "psu", "base_weight", "invited_at", "invite_age_s", "responded_at", "answer_s",
+    "duration_s", RECOMMEND,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What is asked of whom, and how answers become numbers: the plan's instrument."""
+
+    plan: Plan
+
+    def items(self, respondent: str = CUSTOMER) -> list[str]:
+        """Return the items that customers or staff are asked, in the order of the plan."""
+        known: Mapping[str, Any] = self.plan.instrument["items"]
+        return [name for name, item in known.items() if item["respondent"] == respondent]
+
+    @property
+    def scored(self) -> list[str]:
+        """All columns with scores: the items of customers and staff, and ``recommend``."""
+        return [*self.items(), *self.items(STAFF), RECOMMEND]
+
+    @property
+    def touchpoints(self) -> list[str]:
+        """The touchpoints at which customers are surveyed."""
+        every = set(self.plan.tables[TABLE].columns["touchpoint"].values) - {STAFF}
+        return list(self.plan.instrument.get("touchpoints", sorted(every)))
+
+    def asked_at(self, item: str) -> list[str]:
+        """Return the touchpoints at which an item is asked; all, where it names none."""
+        own = self.plan.instrument["items"].get(item, {}).get("touchpoints", [])
+        return list(own or self.touchpoints)
+
+    def asked(self, rows: pd.DataFrame, item: str) -> NDArray[np.bool_]:
+        """Mark the rows whose respondent is asked an item."""
+        who = self.plan.instrument["items"].get(item, {}).get("respondent", CUSTOMER)
+        here = rows["touchpoint"].isin(self.asked_at(item)) | (who == STAFF)
+        marked: NDArray[np.bool_] = (here & (rows["respondent"] == who)).to_numpy(bool)
+        return marked
+
+    @property
+    def overall(self) -> str:
+        """The item that says how satisfied a customer is; refused where the plan names none."""
+        if "overall" in self.plan.instrument:
+            return str(self.plan.instrument["overall"])
+        raise MethodError(
+            f"{self.plan.source} [instrument] overall: is missing; name the item that says how "
+            f"satisfied a customer is. Allowed: {', '.join(self.items())}."
+        )
+
+    @property
+    def words(self) -> dict[str, dict[str, Any]]:
+        """Names of all items and of ``recommend``, for tables about scores as such."""
+        known: Mapping[str, Any] = self.plan.instrument["items"]
+        named = {name: item["label"] for name, item in known.items()}
+        named[RECOMMEND] = _words("survey.recommend")
+        return {name: _word(label, "value") for name, label in named.items()}
+
+    @property
+    def measures(self) -> dict[str, dict[str, Any]]:
+        """What can be estimated: ``overall``, ``recommend``, ``index``, then top scores of items.
+
+        Words for tables: ``label, measure, unit, goal, better``.
+        """
+        top, items = f"{self.plan.settings['survey']['top_box']:g}", self.items()
+        words = {
+            item: _word(_words("survey.top_box", self.plan.instrument["items"][item], top), "share")
+            for item in items
+        }
+        words[RECOMMEND] = _word(_words("survey.recommend"), "score")
+        words[INDEX] = _word(_words("survey.index"), "value")
+        order = [self.overall, RECOMMEND, INDEX, *(i for i in items if i != self.overall)]
+        return {name: words[name] for name in order}
+
+    def kpi(self, stat: str) -> str:
+        """Return the KPI that a finding stands for: the first of this stat on the survey."""
+        fits = [n for n, k in self.plan.kpis.items() if (k.table, k.stat) == (TABLE, stat)]
+        return next(iter([*fits, *self.plan.kpis]))
+
+    def weights(self, wave: str) -> dict[str, float]:
+        """Return the weights of the items in the index of a wave, sum 100; versions count."""
+        begun = [factor for factor in self.plan.factors if factor.from_wave <= wave]
+        newest = {factor.name: factor for factor in sorted(begun, key=lambda f: f.from_wave)}
+        total = sum(factor.weight for factor in newest.values())
+        summed: dict[str, float] = {}
+        for factor in newest.values():
+            for item, weight in factor.items.items():
+                summed[item] = summed.get(item, 0.0) + weight * factor.weight / total
+        return summed
+
+    def values(self, rows: pd.DataFrame, measure: str) -> Array:
+        """Return what each row adds to a measure, NaN without an answer; a mean is the estimate.
+
+        1 or 0 for a top score; 1, 0 or -1 for a promoter, passive or detractor; points of the
+        index: the mean of the answered items by their weights.
+        """
+        if measure not in (known := self.measures):
+            raise ParameterError(unknown("item", measure, known))
+        if measure == INDEX:
+            return self._index(rows)
+        score = rows[measure].to_numpy(float)
+        top: Any = score >= self.plan.settings["survey"]["top_box"]
+        if measure == RECOMMEND:
+            top = (score >= PROMOTER).astype(float) - (score <= DETRACTOR)
+        return np.where(np.isfinite(score), top, np.nan)
+
+    def _index(self, rows: pd.DataFrame) -> Array:
+        points = self.plan.instrument["index_points"] / self.plan.instrument["scale"]["max"]
+        out = np.full(len(rows), np.nan)
+        for wave, part in rows.groupby("wave").indices.items():
+            weights = self.weights(str(wave))
+            scores = rows[list(weights)].to_numpy(float)[part]
+            share = np.where(np.isfinite(scores), np.array(list(weights.values())), 0.0)
+            sums, total = (np.nan_to_num(scores) * share).sum(axis=1), share.sum(axis=1)
+            none = np.full(total.size, np.nan)
+            out[part] = points * np.divide(sums, total, out=none, where=total > 0)
+        return out
+
+
+def _words(key: str, item: Mapping[str, Any] | None = None, top: str = "") -> dict[str, str]:
+    codes = labels.languages()
+    return {c: labels.text(key, c, item=item["label"][c] if item else "", top=top) for c in codes}
+
+
+def _word(label: Mapping[str, str], measure: str) -> dict[str, Any]:
+    return {"label": label, "measure": measure, "unit": "", "goal": None, "better": "up"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Invitations of the newest waves up to the reviewed one.
+
+    Attributes
+    ----------
+    plan : Plan
+        Instrument, thresholds, margins.
+    quarters : mapping of str to str
+        Wave to the quarter in which most of it was sent out, oldest first, the reviewed one last.
+    regions : mapping of str to str
+        Store to region: the stores that tables show; weights always come from all stores.
+    rows, staff : DataFrame
+        Customers and staff, one row per invitation: the contract's columns, scores as floats with
+        NaN where there is none, ``disposition``, ``answered``, ``region`` and the margins.
+    targets : DataFrame
+        ``quarter, margin, level, count``.
+    facts, tables : Facts, tuple of str
+        For what joins the survey, and which tables can be asked.
+    note : mapping
+        What was set aside, and which margins could not be found.
+    """
+
+    plan: Plan
+    quarters: Mapping[str, str]
+    regions: Mapping[str, str]
+    rows: pd.DataFrame
+    staff: pd.DataFrame
+    targets: pd.DataFrame
+    facts: Facts
+    tables: tuple[str, ...]
+    note: Mapping[str, Any]
+
+    @property
+    def instrument(self) -> Instrument:
+        """What is asked of whom."""
+        return Instrument(self.plan)
+
+    @property
+    def wave(self) -> str:
+        """The reviewed wave."""
+        return list(self.quarters)[-1]
+
+    @property
+    def period(self) -> Period:
+        """The quarter of the reviewed wave."""
+        return parse_period(self.quarters[self.wave])
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The section ``survey`` of the plan."""
+        return dict(self.plan.settings["survey"])
+
+    @property
+    def confidence(self) -> float:
+        """Level of all intervals."""
+        return float(self.plan.settings["statistics"]["confidence"])
+
+    @property
+    def k(self) -> int:
+        """Nothing is said about fewer people."""
+        return int(self.plan.settings["publication"]["k"])
+
+    def of_wave(self, wave: str) -> pd.DataFrame:
+        """Return the customers' rows of one wave, numbered from 0."""
+        if wave not in self.quarters:
+            raise ParameterError(unknown("wave", wave, self.quarters))
+        return self.rows[self.rows["wave"] == wave].reset_index(drop=True)
+
+
+def read(
+    snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[str, str]
+) -> Survey:
+    """Read the waves of a survey up to a period of a snapshot.
+
+    Parameters
+    ----------
+    snapshot, plan : Snapshot, Plan
+        The data; instrument, thresholds, margins.
+    period : Period
+        The reviewed wave is the newest that was mainly sent out by the end of it.
+    regions : mapping of str to str
+        Store to region: the stores that tables show.
+
+    Returns
+    -------
+    Survey
+        See ``load``.
+    """
+    facts = Facts(lambda table: store.relation(snapshot, table))
+    return load(facts, plan, period, regions, as_of=snapshot.as_of, tables=snapshot.tables)
+
+
+def load(
+    facts: Facts, plan: Plan, period: Period, regions: Mapping[str, str],
+    *, as_of: date, tables: tuple[str, ...] = (TABLE,),
+) -> Survey:  # fmt: skip
+    """Read the waves of a survey up to a period from any engine.
+
+    Parameters
+    ----------
+    facts, plan, period, regions
+        The questions; the others as for ``read``.
+    as_of : date
+        Last day of the data; ages are counted in whole years over by the start of its year.
+    tables : tuple of str
+        Tables that can be asked; margins that need others are left out and named in the note.
+
+    Returns
+    -------
+    Survey
+        Weights, sampling units and strata that an export lacks are 1, the row and one stratum.
+
+    Raises
+    ------
+    ParameterError, MethodError
+        If no wave was sent out by then; if some rows have a weight and others have none.
+    """
+    made = plan.settings["survey"]
+    quarters = _waves(facts, plan, period)
+    first = parse_period(min(quarters.values())).start - timedelta(days=made["event_days"])
+    days = (first, parse_period(max(quarters.values())).end)
+    found, note = _rows(facts, plan, list(quarters))
+    every = dict(regions)
+    if "stores" in tables:
+        known = facts.rows(Ask("stores", ("store_id",)), ["region"])
+        every = dict(zip(known["store_id"], known["region"], strict=True))
+    found["region"] = found["store_id"].map(every)
+    usable = {n: s for n, s in made["margins"].items() if s.get("table", TABLE) in tables}
+    for name, spec in usable.items():
+        found[name] = _margin(facts, plan, (name, spec), found, (*days, as_of))
+    margins = ("quarter", "margin", "level")
+    targets = pd.DataFrame(columns=[*margins, "count"])
+    if "targets" in tables:
+        targets = facts.rows(Ask("targets", margins), ["count"], cap=ROWS_CAP)
+    staff = found["respondent"] == STAFF
+    return Survey(
+        plan=plan, quarters=MappingProxyType(quarters), regions=MappingProxyType(dict(regions)),
+        rows=found[~staff].reset_index(drop=True), staff=found[staff].reset_index(drop=True),
+        targets=targets, facts=facts, tables=tuple(tables),
+        note=MappingProxyType({**note, "no_margin": sorted(set(made["margins"]) - set(usable))}),
+    )  # fmt: skip
+
+
+def _waves(facts: Facts, plan: Plan, period: Period) -> dict[str, str]:
+    """Return the waves up to the end of the period, oldest first, with their main quarters."""
+    customers = (Term("respondent", "==", (CUSTOMER,)),)
+    sent = facts.counts(Ask(TABLE, ("wave", "invited_at_quarter"), customers), {})
+    sent = sent.sort_values(["wave", "rows", "invited_at_quarter"], ascending=[True, False, True])
+    main = sent.drop_duplicates("wave").sort_values(["invited_at_quarter", "wave"])
+    main = main[main["invited_at_quarter"] <= of(period.end, "quarter").key].astype("str")
+    if main.empty:
+        known = ", ".join(sorted(sent["wave"].unique())) or "none"
+        raise ParameterError(f"survey: no wave by the end of {period.key}. In the data: {known}.")
+    main = main.tail(plan.settings["survey"]["waves"])
+    return dict(zip(main["wave"], main["invited_at_quarter"], strict=True))
+
+
+def _rows(facts: Facts, plan: Plan, waves: list[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the invitations with clean scores, and how many scores were set aside."""
+    instrument, contract = Instrument(plan), plan.tables[TABLE].columns
+    names = [*_COLUMNS, *instrument.items(), *instrument.items(STAFF), "comment"]
+    ask = Ask(TABLE, ("wave", "response_id"), (Term("wave", "in", tuple(waves)),))
+    found = facts.rows(ask, names, cap=ROWS_CAP)
+    note = dict.fromkeys(("not_applicable", "out_of_scale", "not_asked"), 0)
+    for name in instrument.scored:
+        column, score = contract[name], found[name].astype("float64").to_numpy()
+        said = np.isfinite(score)
+        code = said & np.isin(score, column.codes)
+        low, high = column.minimum or 0.0, column.maximum or np.inf
+        outside = said & ~code & ((score < low) | (score > high))
+        foreign = said & ~code & ~outside & ~instrument.asked(found, name)
+        for word, gone in zip(tuple(note), (code, outside, foreign), strict=True):
+            note[word] += int(gone.sum())
+        found[name] = np.where(code | outside | foreign, np.nan, score)
+    for name in ("base_weight", "duration_s", "answer_s", "invite_age_s"):
+        found[name] = found[name].astype("float64")
+    return _designed(_disposed(found, instrument), note), note
+
+
+def _designed(found: pd.DataFrame, note: dict[str, Any]) -> pd.DataFrame:
+    """Fill in what an export says nothing about: weights, sampling units, strata."""
+    weight = found["base_weight"]
+    note["no_design"] = [n for n in ("base_weight", "psu", "stratum") if found[n].isna().all()]
+    if weight.isna().any() and not weight.isna().all():
+        gone = found.loc[weight.isna(), "response_id"]
+        raise MethodError(
+            f"{TABLE} base_weight: {len(gone)} of {len(found)} invitations have none, first "
+            f"{gone.iloc[0]}. Export all weights, or none when everybody was asked."
+        )
+    return found.assign(
+        base_weight=weight.fillna(1.0), psu=found["psu"].fillna(found["response_id"]),
+        stratum=found["stratum"].fillna("all"),
+    )  # fmt: skip
+
+
+def _disposed(found: pd.DataFrame, instrument: Instrument) -> pd.DataFrame:
+    """Add what became of each invitation; an answer must hold enough of what was asked."""
+    made, scored = instrument.plan.settings["survey"], instrument.scored
+    asked = np.column_stack([instrument.asked(found, name) for name in scored])
+    said = np.isfinite(found[scored].to_numpy(float))
+    share = said.sum(axis=1) / np.maximum(asked.sum(axis=1), 1)
+    replied = found["responded_at"].notna().to_numpy()
+    young = (found["invite_age_s"] < made["field_days"] * DAY).to_numpy()
+    disposition = np.select(
+        [replied & (share >= made["complete"]), replied & (share >= made["partial"]), replied,
+         young],
+        ["complete", "partial", "break_off", "pending"], "none",
+    )  # fmt: skip
+    answered = np.isin(disposition, ["complete", "partial"])
+    return found.assign(disposition=disposition, answered=answered)
+
+
+def _margin(
+    facts: Facts, plan: Plan, margin: tuple[str, Mapping[str, Any]], rows: pd.DataFrame,
+    days: tuple[date, date, date],
+) -> pd.Series:  # fmt: skip
+    """Return the level of one margin for every row."""
+    name, spec = margin
+    if "column" in spec:
+        return pd.Series(rows[spec["column"]].fillna(UNKNOWN), dtype="str")
+    table, key, link = plan.tables[spec["table"]], spec["key"], rows[spec["link"]]
+    if "where" in spec:
+        terms = parse(spec["where"], table, f"{plan.source} [survey.margins] {name} where")
+        born = [n for n, c in table.columns.items() if c.keys and c.required]
+        window = (f"{born[0]}_day", *days[:2]) if born else None
+        keys = facts.rows(Ask(spec["table"], (key,), terms, window), [], cap=ROWS_CAP)[key]
+        level = np.where(link.isin(keys), YES, NO)
+    else:
+        ask = Ask(spec["table"], (key, spec["birth_year"]))
+        known = facts.rows(ask, [], cap=ROWS_CAP).drop_duplicates(key).set_index(key)
+        age = days[2].year - 1 - link.map(known[spec["birth_year"]]).astype("float64")
+        band = np.searchsorted(spec["edges"], age.fillna(0), side="right")
+        level = np.where(age.isna(), UNKNOWN, np.array(spec["bands"])[band])
+    if spec.get("touchpoints"):
+        level = np.where(rows["touchpoint"].isin(spec["touchpoints"]), level, NO)
+    return pd.Series(level, index=rows.index, dtype="str")
