@@ -1,0 +1,1 @@
+"""Design-based survey statistics: designs, estimates, cells, replicates and weights on arrays."""
