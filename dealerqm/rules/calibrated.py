@@ -20,7 +20,7 @@ Index = NDArray[np.int64]
 MINIMUM = 8
 DOUBT = 0.5
 ROUNDING = 1e-12
-MOST = 400.0  # points; beyond this limits no longer move
+LONG, MOST, STEPS = 64, 400.0, 8  # points: fine limits up to LONG, limits that stand from MOST on
 
 
 class Frozen(NamedTuple):
@@ -192,12 +192,14 @@ def _borrow(
         typical = np.where(some, n[chosen] / np.where(some, weight[chosen], 1), each)
         level[chosen] = found.estimate
         worth[chosen] = pooled.variance[chosen] * typical / found.sd**2
-    return level, pooled.variance, _whole(worth), _whole(pooled.freedom)
+    return level, pooled.variance, _rounded(worth), _rounded(pooled.freedom)
 
 
-def _whole(x: Array) -> Array:
-    """Round numbers of points, so that few different rule sets need solving."""
-    return np.asarray(np.minimum(np.nan_to_num(x), MOST).round(), np.float64)
+def _rounded(x: Array) -> Array:
+    """Round numbers of points, long baselines to steps of 9 %: few rule sets need solving."""
+    points = np.minimum(np.nan_to_num(x), MOST)
+    steps = 2 ** (np.round(STEPS * np.log2(np.maximum(points, 1))) / STEPS)
+    return np.asarray(np.where(points <= LONG, points.round(), steps), np.float64)
 
 
 def _varies(value: Array) -> Mask:
@@ -212,11 +214,18 @@ def _rules(budget: float, baselines: Array) -> tuple[Array, Array]:
     """Width and run length per column of points, degrees of freedom and further variance."""
     limit, run = np.full(baselines.shape[1], np.nan), np.full(baselines.shape[1], np.nan)
     known = np.isfinite(baselines[0])
+    baselines = _about(baselines)
     different, place = np.unique(baselines[:, known], axis=1, return_inverse=True)
     rules = [design.solve(budget, design.Baseline(*map(float, b))) for b in different.T]
     limit[known] = np.array([r.limit for r in rules])[place.ravel()] if rules else []
     run[known] = np.array([float(r.run) for r in rules])[place.ravel()] if rules else []
     return limit, run
+
+
+def _about(x: Array) -> Array:
+    """Round to two digits, so that few different rule sets need solving."""
+    size = 10.0 ** (np.floor(np.log10(np.where(x > 0, x, 1.0))) - 1)
+    return np.asarray(np.where(x > 0, np.round(x / size) * size, x).round(6), np.float64)
 
 
 def fresh(charts: int) -> State:
