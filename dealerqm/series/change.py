@@ -67,8 +67,7 @@ class _Fit(NamedTuple):
     rss: Array
 
 
-def _fit(points: _Points, start: int) -> _Fit:
-    x = _step(points, start)
+def _fit(points: _Points, x: Array) -> _Fit:
     g00, g01, g11 = (
         (a * b).sum(axis=0) for a, b in ((points.one, points.one), (points.one, x), (x, x))
     )
@@ -143,21 +142,22 @@ def recent(points: Series, *, phi: ArrayLike = 0.0, quarter: int = 3, quarters: 
     prepared = _prepare(points, phi)
     starts = [length - quarter * (i + 1) for i in range(quarters)]
     seen = prepared.known[-quarter:].any(axis=0)
+    columns = [_step(prepared, start) for start in starts]
     steps, sds = [], []
-    for start in starts:
-        fit = _fit(prepared, start)
+    for start, column in zip(starts, columns, strict=True):
+        fit = _fit(prepared, column)
         usable = seen & (prepared.known[:start].sum(axis=0) >= EARLIEST)
         steps.append(np.where(usable, fit.step, np.nan))
         sds.append(np.where(usable, np.sqrt(fit.step_variance), np.nan))
-    variance, freedom = _pure(prepared, starts)
+    variance, freedom = _pure(prepared, columns)
     return Recent(np.array(steps), np.array(sds), variance, freedom)
 
 
-def _pure(points: _Points, starts: Sequence[int]) -> tuple[Array, Array]:
+def _pure(points: _Points, steps: Sequence[Array]) -> tuple[Array, Array]:
     """Residual variance with a level of its own in each window, by Gram-Schmidt."""
     columns: list[Array] = []
     rss, used = (points.u**2).sum(axis=0), np.zeros(points.u.shape[1])
-    for column in [points.one, *(_step(points, start) for start in starts)]:
+    for column in [points.one, *steps]:
         size = (column**2).sum(axis=0)
         for other in columns:
             column = column - (other * column).sum(axis=0) * other
@@ -249,7 +249,7 @@ class Onset(NamedTuple):
 
 def onset(
     points: Series, *, phi: ArrayLike = 0.0, prior: tuple[ArrayLike, ArrayLike] = (1.0, 0.0),
-    confidence: float = 0.95,
+    confidence: float = 0.95, earliest: int = 0,
 ) -> Onset:  # fmt: skip
     """Date the one change of level in each chart.
 
@@ -263,6 +263,8 @@ def onset(
         Variance borrowed from other charts and its degrees of freedom (``pool.variances``).
     confidence : float
         Chance that the set holds the date, and the intervals the levels.
+    earliest : int
+        First period at which the change may have begun.
 
     Returns
     -------
@@ -291,11 +293,12 @@ def onset(
     s0, d0 = (np.broadcast_to(np.asarray(v, float), (charts,)) for v in prior)
     s0 = np.where(d0 > 0, s0, 0.0)
     freedom = prepared.known.sum(axis=0) - 2 + d0
-    fits = [_fit(prepared, start) for start in range(length)]
+    fits = [_fit(prepared, _step(prepared, start)) for start in range(length)]
     stacked = _Fit(*(np.array(part) for part in zip(*fits, strict=True)))
     later = prepared.known[::-1].cumsum(axis=0)[::-1]
     enough = (prepared.known.sum(axis=0) - later >= EDGE) & (later >= EDGE)
     usable = prepared.known & enough & np.isfinite(stacked.step) & (freedom > 0)
+    usable &= np.arange(length)[:, None] >= earliest
     total = np.where(usable, stacked.rss + d0 * s0, np.inf)
     chance = _chances(total, freedom)
     inside = _smallest(chance, confidence)
