@@ -1,4 +1,4 @@
-"""Estimates of means, shares, totals, ratios and net promoter scores, and their differences.
+"""Estimates of means, shares, totals, ratios and net promoter scores.
 
 Every estimate has one influence value per row; :mod:`dealerqm.sampling.variance` does the rest.
 """
@@ -13,7 +13,9 @@ from scipy import special
 
 from dealerqm.errors import MethodError
 from dealerqm.sampling.design import Array, Codes, Design
-from dealerqm.sampling.variance import Scores, added, support, variance
+from dealerqm.sampling.variance import Scores, added, row_domains, row_values, support, variance
+from dealerqm.stats.intervals import adjusted_wald_nps
+from dealerqm.stats.shares import effective, share_interval
 
 CONSTANT = 1e-12  # relative: answers that differ less are one answer
 
@@ -79,8 +81,8 @@ def total(
     >>> found.estimate, found.se
     (array([40.]), array([20.]))
     """
-    y = _values(values, design)
-    column, size = _domains(domain, design)
+    y = row_values(design, values)
+    column, size = row_domains(design, domain)
     known = np.where(np.isnan(y), -1, column)
     value = np.where(known >= 0, y, 0.0)
     found = added(known, design.weights * value, size)
@@ -88,8 +90,9 @@ def total(
 
 
 def mean(
-    design: Design, values: ArrayLike, *, domain: ArrayLike | None = None, confidence: float = 0.95
-) -> Estimates:
+    design: Design, values: ArrayLike, *, domain: ArrayLike | None = None, method: str = "t",
+    confidence: float = 0.95,
+) -> Estimates:  # fmt: skip
     """Estimate means, and shares where the values are 0 and 1.
 
     Parameters
@@ -100,11 +103,14 @@ def mean(
         Answers or scores made of them; NaN where there is none.
     domain, confidence
         As for :func:`total`.
+    method : str
+        ``t``, or for a share a name of :data:`dealerqm.stats.shares.METHODS`; ``wilson`` at the
+        effective number of answers holds its level best under clusters.
 
     Returns
     -------
     Estimates
-        One per domain.
+        One per domain. A share of 0 or 1 has an error of 0; its interval is that of Kish's number.
 
     Examples
     --------
@@ -112,9 +118,20 @@ def mean(
     >>> found = mean(design([1, 1, 1, 1]), [4, 6, 8, float("nan")])
     >>> found.estimate, (found.se**2).round(3), found.n  # z = -2/3, 0, 2/3, 0; 4/3 · 8/9
     (array([6.]), array([1.185]), array([3.]))
+    >>> mean(design([1, 1, 1, 1]), [1, 1, 1, 1], method="wilson").low.round(2)
+    array([0.51])
     """
-    y = _values(values, design)
-    return ratio(design, y, np.ones(design.rows), domain=domain, confidence=confidence)
+    y = row_values(design, values)
+    found = ratio(design, y, np.ones(design.rows), domain=domain, confidence=confidence)
+    if method == "t":
+        return found
+    given = y[~np.isnan(y)]
+    if ((given < 0) | (given > 1)).any():
+        raise MethodError(f"values: {given.min():g} to {given.max():g}; a share needs 0 to 1.")
+    n = np.where(found.se > 0, found.n, found.n_eff)
+    p = np.clip(found.estimate, 0, 1)
+    ends = share_interval(p, found.se, found.df, n, method=method, confidence=confidence)
+    return found._replace(low=ends.low, high=ends.high)
 
 
 def ratio(
@@ -149,8 +166,8 @@ def ratio(
     >>> found.estimate, found.se
     (array([1.]), array([0.5]))
     """
-    y, x = _values(top, design), _values(bottom, design)
-    column, size = _domains(domain, design)
+    y, x = row_values(design, top), row_values(design, bottom)
+    column, size = row_domains(design, domain)
     known = np.where(np.isnan(y) | np.isnan(x), -1, column)
     y, x = (np.where(known >= 0, part, 0.0) for part in (y, x))
     up, down = (added(known, design.weights * part, size) for part in (y, x))
@@ -161,30 +178,57 @@ def ratio(
     return _finished(design, found, (value, known, size), (column, True), confidence)
 
 
-def _values(values: ArrayLike, design: Design) -> Array:
-    found = np.asarray(values, float)
-    if found.shape != (design.rows,):
-        raise MethodError(
-            f"values: shape {found.shape}; the design has {design.rows} rows; give one each."
-        )
-    if np.isinf(found).any():
-        first = int(np.flatnonzero(np.isinf(found))[0])
-        raise MethodError(f"values: row {first} is infinite; allowed: numbers, NaN for no answer.")
-    return found
+def nps(
+    design: Design, values: ArrayLike, *, domain: ArrayLike | None = None,
+    ends: tuple[float, float] = (6, 9), small: float = 100, confidence: float = 0.95,
+) -> Estimates:  # fmt: skip
+    """Estimate net promoter scores.
 
+    Parameters
+    ----------
+    design : Design
+        The sample.
+    values : array_like, shape (rows,)
+        Likelihood to recommend, 0-10; NaN where there is none.
+    domain, confidence
+        As for :func:`total`.
+    ends : (float, float)
+        The highest answer of a detractor and the lowest of a promoter.
+    small : float
+        With fewer effective answers than this the interval is the adjusted-Wald one.
 
-def _domains(domain: ArrayLike | None, design: Design) -> tuple[Codes, int]:
-    if domain is None:
-        return np.zeros(design.rows, np.int64), 1
-    found = np.asarray(domain)
-    if found.shape != (design.rows,) or found.dtype.kind not in "biu":
-        raise MethodError(
-            f"domain: {found.dtype} of shape {found.shape}; give a number from 0 on (-1: none) or "
-            f"a mask for each of the {design.rows} rows; design.codes numbers labels."
-        )
-    if found.dtype.kind == "b":
-        return np.where(found, 0, -1), 1
-    return found.astype(np.int64, copy=False), max(int(found.max(initial=-1)) + 1, 1)
+    Returns
+    -------
+    Estimates
+        Scores in -1..1.
+
+    Notes
+    -----
+    The mean of 1 for promoters, -1 for detractors. For few answers 3 is added to their effective
+    number, and 3/4 to promoters and detractors each; the number is (p+q-(p-q)²)/se², shrunk for
+    the degrees of freedom, Kish's where the error is 0.
+
+    Source: Rocks (2016), The American Statistician 70, 365; reference cases ``dealer_nps_waves``.
+
+    Examples
+    --------
+    >>> from dealerqm.sampling.design import design
+    >>> found = nps(design([1, 1, 1, 1]), [10, 9, 8, 2], small=0)
+    >>> found.estimate, found.se.round(4)
+    (array([0.25]), array([0.4787]))
+    """
+    y = row_values(design, values)
+    score = np.where(np.isnan(y), np.nan, (y >= ends[1]) * 1.0 - (y <= ends[0]))
+    found = mean(design, score, domain=domain, confidence=confidence)
+    either = mean(design, np.abs(score), domain=domain).estimate
+    worth = np.where(found.se > 0, found.n, found.n_eff)
+    spread = either - found.estimate**2
+    worth = effective(0.5, found.se / np.sqrt(4 * np.maximum(spread, 1e-12)), found.df, worth)
+    up, down = (worth * (either + sign * found.estimate) / 2 for sign in (1, -1))
+    few = adjusted_wald_nps(up, down, worth, confidence=confidence)
+    use = np.isfinite(few.low) & (found.n_eff < small)
+    low, high = np.where(use, few.low, found.low), np.where(use, few.high, found.high)
+    return found._replace(low=low, high=high)
 
 
 def _finished(
@@ -213,7 +257,7 @@ def _finished(
         simple = weighted**2 * spread / (n - 1) * np.where(weighted > n, 1 - n / weighted, 1.0)
         deff = np.where(known_error, found / simple, np.nan)
         estimate = np.where(weighted > 0, estimate, np.nan)
-    half = _t(confidence, df) * se
+    half = t_quantile(confidence, df) * se
     return Estimates(
         estimate, se, estimate - half, estimate + half, df, n, n_eff, deff, flag, held
     )  # fmt: skip
@@ -228,7 +272,26 @@ def _spread(design: Design, value: Array, column: Codes, weighted: Array) -> Arr
     return found
 
 
-def _t(confidence: float, df: Array) -> Array:
+def t_quantile(confidence: float, df: Array) -> Array:
+    """Return the two-sided point of Student's t.
+
+    Parameters
+    ----------
+    confidence : float
+        Two-sided level.
+    df : ndarray
+        Degrees of freedom; infinity is the normal distribution.
+
+    Returns
+    -------
+    ndarray
+        Points; NaN below one degree of freedom.
+
+    Examples
+    --------
+    >>> t_quantile(0.95, np.array([0, 10])).round(3)
+    array([  nan, 2.228])
+    """
     quantile = special.stdtrit(np.maximum(df, 1), 0.5 + confidence / 2)
     found: Array = np.where(df >= 1, quantile, np.nan)
     return found

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
+from dealerqm.errors import MethodError
 from dealerqm.sampling.design import Array, Codes, Design, Stage
 
 BLOCK = 4_000_000  # numbers held at once
@@ -278,3 +279,57 @@ def _explained(design: Design, values: sparse.csr_array) -> tuple[sparse.csr_arr
         slopes = np.vstack([slopes, inverse @ (left / unit[:, None]) / unit[:, None]])
         model = sparse.csr_array(sparse.hstack([model, x]))
     return model, slopes
+
+
+def row_values(design: Design, values: ArrayLike) -> Array:
+    """Check that there is a finite number or NaN for each row of a design.
+
+    Parameters
+    ----------
+    design : Design
+        The sample.
+    values : array_like, shape (rows,)
+        Numbers.
+
+    Returns
+    -------
+    ndarray, shape (rows,)
+        The same numbers.
+    """
+    found = np.asarray(values, float)
+    if found.shape != (design.rows,):
+        raise MethodError(
+            f"values: shape {found.shape}; the design has {design.rows} rows; give one each."
+        )
+    if np.isinf(found).any():
+        first = int(np.flatnonzero(np.isinf(found))[0])
+        raise MethodError(f"values: row {first} is infinite; allowed: numbers, NaN for no answer.")
+    return found
+
+
+def row_domains(design: Design, domain: ArrayLike | None) -> tuple[Codes, int]:
+    """Check the domains of the rows and count them.
+
+    Parameters
+    ----------
+    design : Design
+        The sample.
+    domain : array_like, shape (rows,), or None
+        From 0 on, -1 for none; or a mask; None is one domain of everybody.
+
+    Returns
+    -------
+    (ndarray of int, int)
+        Domain of each row, -1 for none, and how many there are.
+    """
+    if domain is None:
+        return np.zeros(design.rows, np.int64), 1
+    found = np.asarray(domain)
+    if found.shape != (design.rows,) or found.dtype.kind not in "biu":
+        raise MethodError(
+            f"domain: {found.dtype} of shape {found.shape}; give a number from 0 on (-1: none) or "
+            f"a mask for each of the {design.rows} rows; design.codes numbers labels."
+        )
+    if found.dtype.kind == "b":
+        return np.where(found, 0, -1), 1
+    return found.astype(np.int64, copy=False), max(int(found.max(initial=-1)) + 1, 1)
