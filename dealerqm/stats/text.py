@@ -169,7 +169,7 @@ def cross_chance(texts: Sequence[str], codes: Flags, *, folds: int) -> Array:
     texts, codes
         As for ``train``.
     folds : int
-        Every so-manieth clause is coded by a model trained on the others.
+        So many parts; each is coded by a model trained on the others.
 
     Returns
     -------
@@ -178,9 +178,10 @@ def cross_chance(texts: Sequence[str], codes: Flags, *, folds: int) -> Array:
 
     Examples
     --------
-    >>> codes = np.array([[True], [False]] * 4)
-    >>> cross_chance(["等了", "贵", "久等", "价格", "干等", "涨价", "等待", "加价"], codes, folds=2).shape
-    (8, 1)
+    >>> codes = np.array([[True], [True], [False], [False]] * 2)
+    >>> said = ["等了", "久等", "涨价", "贵", "干等", "等待", "加价", "价格"]
+    >>> (cross_chance(said, codes, folds=2) > 0.5).ravel().tolist()
+    [True, True, False, True, True, True, False, False]
     """
     out = np.zeros(codes.shape)
     for fold in range(folds):

@@ -1,4 +1,4 @@
-"""Who was invited, who answered, what is asked, and what is never asked."""
+"""Who was invited, who answered, what is asked or never asked, and what low scores led to."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
+from dealerqm.conditions import Term
+from dealerqm.facts import Ask
+from dealerqm.plan.check import span
 from dealerqm.result import Finding, Result, Unit
 from dealerqm.stats.intervals import wilson
-from dealerqm.survey.rows import RECOMMEND, Survey
+from dealerqm.survey.rows import RECOMMEND, ROWS_CAP, Survey
 
 DISPOSITIONS = ("complete", "partial", "break_off", "none", "pending")
 FULL = 100  # per cent: what the weights of an index sum to
+_LINE = 3  # pairs that a line needs
 _BY = ("group", "region", "store", "channel", "touchpoint")
 
 
@@ -228,3 +233,155 @@ def coverage(survey: Survey) -> Coverage:
     )  # fmt: skip
     table = pd.DataFrame(never, columns=list(Coverage.COLUMNS))
     return Coverage(frame=table, findings=told, note={"waves": list(survey.quarters)})
+
+
+# ---------------------------------------------------------------- low scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowScores(Result):
+    """What happened after low scores: contact within the plan's limit, solution, score afterwards.
+
+    ``before`` and ``after`` are mean scores of the contacted customers who answered again.
+    ``expected`` is the score that the same customers would give by regression to the mean alone;
+    only ``effect`` = after - expected may be read as what contacting did, and even this compares
+    with customers whom nobody chose at random.
+    """
+
+    COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
+        {
+            "unit": Unit("unit_name", "column.unit"),
+            "n": Unit("count", "survey.low_scores"),
+            "in_time": Unit("count", "survey.in_time"),
+            "value": Unit("share", "survey.contacted"),
+            "low": Unit("share", "column.low"),
+            "high": Unit("share", "column.high"),
+            "solved": Unit("share", "survey.solved"),
+            "again": Unit("count", "survey.again"),
+            "before": Unit("value", "survey.before"),
+            "after": Unit("value", "survey.after"),
+            "expected": Unit("value", "survey.by_regression"),
+            "effect": Unit("signed", "survey.effect"),
+            "effect_low": Unit("signed", "column.low"),
+            "effect_high": Unit("signed", "column.high"),
+        }
+    )
+    SUMMARY: ClassVar[tuple[str, ...]] = ("unit", "n", "in_time", "value", "solved")
+
+
+def low_scores(survey: Survey) -> LowScores:
+    """Follow the low scores of all waves at hand.
+
+    Parameters
+    ----------
+    survey : Survey
+        The waves.
+
+    Returns
+    -------
+    LowScores
+        The group and its stores; contacts need the table ``contacts``. A low score younger than
+        the limit is not yet due and left out.
+
+    Notes
+    -----
+    Regression to the mean: the next score is regressed on the score before over all pairs of
+    answers of one customer without a contact in time, high and low ones; at the low scores of the
+    contacted the line gives ``expected``. The interval of the effect holds the error of the line
+    and of the scores (normal). Fewer than k pairs give none.
+
+    Source: Davis (1976), American Journal of Epidemiology 104, 493.
+    """
+    made, main = survey.settings["call_back"], survey.instrument.overall
+    rows = survey.rows[survey.rows["answered"] & survey.rows[main].notna()]
+    rows = rows[rows["customer_id"].notna()].sort_values(["customer_id", "responded_at"])
+    later = rows.groupby("customer_id")[[main, "responded_at"]].shift(-1)
+    rows = rows.assign(score=rows[main], next=later[main])
+    contact = _contacts(survey, rows, pd.Timedelta(seconds=span(made["within"], "plan")))
+    age = rows["invite_age_s"] - rows["answer_s"]  # s from the answer to the end of the data
+    due = (rows["score"] <= made["score"]) & (age >= span(made["within"], "plan"))
+    rows = rows.assign(low=rows["score"] <= made["score"], due=due, **contact)
+    line = _line(rows[rows["next"].notna() & ~rows["in_time"]], survey.k)
+    shown = rows[rows["store_id"].isin(list(survey.regions)) & rows["due"]]
+    parts = [("group", shown), *shown.groupby("store_id")]
+    table = pd.DataFrame(
+        [_followed(survey, str(unit), part, line) for unit, part in parts],
+        columns=list(LowScores.COLUMNS),
+    )
+    note = {
+        "waves": list(survey.quarters), "score": made["score"], "within": made["within"],
+        "purposes": made["purposes"], "contacts": "contacts" in survey.tables,
+        "regression_slope": line[1] if line else None, "suppressed_below": survey.k,
+        "not_contacted": _left_alone(survey, rows[rows["low"] & ~rows["in_time"]]),
+    }  # fmt: skip
+    return LowScores(frame=table, note=note)
+
+
+def _contacts(survey: Survey, rows: pd.DataFrame, limit: pd.Timedelta) -> dict[str, pd.Series]:
+    """Mark the answers after which the customer was called in time, and whose case was solved."""
+    no = pd.Series(False, index=rows.index)
+    if "contacts" not in survey.tables:
+        return {"in_time": no, "solved": no}
+    where = (
+        Term("direction", "==", ("out",)),
+        Term("purpose", "in", tuple(survey.settings["call_back"]["purposes"])),
+    )
+    calls = survey.facts.rows(
+        Ask("contacts", ("customer_id", "at"), where), ["outcome"], cap=ROWS_CAP
+    )
+    asked = rows[["customer_id", "responded_at"]].rename_axis("row").reset_index()
+    pairs = asked.merge(calls, on="customer_id")
+    pairs = pairs[(pairs["at"] > pairs["responded_at"])]
+    in_time = pairs.loc[pairs["at"] - pairs["responded_at"] <= limit, "row"]
+    solved = pairs.loc[pairs["outcome"] == "solved", "row"]
+    return {
+        "in_time": pd.Series(rows.index.isin(in_time), index=rows.index),
+        "solved": pd.Series(rows.index.isin(solved), index=rows.index),
+    }
+
+
+def _line(
+    pairs: pd.DataFrame, least: int
+) -> tuple[float, float, float, float, float, float] | None:
+    """Return mean, slope, residual sd, number, mean and spread of the score before; or nothing."""
+    x, y = pairs["score"].to_numpy(float), pairs["next"].to_numpy(float)
+    if x.size < max(least, _LINE) or not x.std():
+        return None
+    spread = float(((x - x.mean()) ** 2).sum())
+    slope = float(((x - x.mean()) * y).sum() / spread)
+    rest = y - y.mean() - slope * (x - x.mean())
+    sd = float(np.sqrt((rest @ rest) / (x.size - 2)))
+    return float(y.mean()), slope, sd, float(x.size), float(x.mean()), spread
+
+
+def _left_alone(survey: Survey, part: pd.DataFrame) -> dict[str, float]:
+    """Return how low scores changed that nobody answered: regression to the mean at work."""
+    again = part[part["next"].notna()]
+    if len(again) < survey.k:
+        return {}
+    means = {"before": again["score"].mean(), "after": again["next"].mean()}
+    return {"again": len(again), **{name: float(value) for name, value in means.items()}}
+
+
+def _followed(
+    survey: Survey, unit: str, part: pd.DataFrame,
+    line: tuple[float, float, float, float, float, float] | None,
+) -> list[Any]:  # fmt: skip
+    """Return the row of one unit; a unit with fewer than k low scores is suppressed."""
+    n, nothing = len(part), [np.nan] * 6
+    if n < survey.k:
+        return [unit, np.nan, np.nan, *nothing[:4], np.nan, *nothing]
+    called = int(part["in_time"].sum())
+    rate = wilson(called, n, confidence=survey.confidence)
+    share = [called, *(float(v) for v in rate), float(part["solved"].sum() / n)]
+    again = part[part["in_time"] & part["next"].notna()]
+    if line is None or len(again) < survey.k:
+        return [unit, n, *share, np.nan, *nothing]
+    mean, slope, sd, size, middle, spread = line
+    before, after = float(again["score"].mean()), float(again["next"].mean())
+    expected = mean + slope * (before - middle)
+    error = sd * np.sqrt(1 / len(again) + 1 / size + (before - middle) ** 2 / spread)
+    half = special.ndtri(0.5 + survey.confidence / 2) * error
+    effect = after - expected
+    ends = [effect, effect - half, effect + half]
+    return [unit, n, *share, len(again), before, after, expected, *ends]
