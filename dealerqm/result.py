@@ -275,7 +275,8 @@ def spell(value: Any, measure: str, lang: str) -> str:  # noqa: ANN401
     measure : str
         ``share`` (shown in percent), ``points`` (difference of shares, in percentage points),
         ``score`` (times 100), ``count``, ``value``, ``signed``, ``p``, ``flag``, ``date``,
-        ``text``, or ``word:<prefix>`` for a key of ``labels.toml`` below the prefix.
+        ``text``, or ``word:<prefix>`` for a key of ``labels.toml`` below the prefix; with
+        ``words:`` several keys apart by blanks.
     lang : str
         Language code.
 
@@ -295,6 +296,9 @@ def spell(value: Any, measure: str, lang: str) -> str:  # noqa: ANN401
         return "–"
     if measure.startswith("word:"):
         return labels.text(f"{measure[5:]}.{value}", lang)
+    if measure.startswith("words:"):
+        words = [labels.text(f"{measure[6:]}.{word}", lang) for word in str(value).split()]
+        return labels.text("word.list", lang).join(words)
     writer = _WRITERS.get(measure)
     return writer(value, lang) if writer else str(value)
 

@@ -7,9 +7,9 @@ from dealerqm import period, plan
 from dealerqm.kpi import Scorecard
 from dealerqm.kpi.scorecard import _findings as scorecard_findings
 from dealerqm.review import Counts, Quality, Review
+from dealerqm.signals import board as early_warning
 from dealerqm.signals import rank
-from dealerqm.spc import ControlCharts
-from dealerqm.spc.chart import _findings as chart_findings
+from dealerqm.spc import collect, draw, stack
 
 PERIOD = period.parse("2026Q3")
 REGIONS = {f"S{i:02d}": f"R{1 + (i - 1) // 4}" for i in range(1, 17)}
@@ -81,39 +81,27 @@ def row(kpi, unit, value, spread, rng):
     return found
 
 
-def charts(chosen, rng):
+def monthly(chosen, rng):
+    """Values of the group and one store per KPI; every third store fell half a year ago."""
     keys = [p.key for p in period.span(period.parse("2023-10"), period.parse("2026-09"))]
     frames = []
     for number, kpi in enumerate(chosen.kpis.values()):
         base = kpi.goal.value if kpi.goal else LEVELS.get(kpi.measure, 60.0)
         for unit in (UNITS[0], UNITS[5 + number % 16]):
-            frames.append(chart(kpi, unit, keys, base, rng))
-    table = pd.concat(frames, ignore_index=True).reindex(columns=list(ControlCharts.COLUMNS))
-    note = {
-        "kpis": chosen.words(),
-        "points_judged": 1290,
-        "expected_false_alarms": 3.48,
-        "sigma": 3.0,
-    }
-    return ControlCharts(frame=table, findings=chart_findings(table, chosen, PERIOD), note=note)
+            frames.append(series(kpi, unit, keys, base, rng))
+    return pd.concat(frames, ignore_index=True)
 
 
-def chart(kpi, unit, keys, base, rng):
+def series(kpi, unit, keys, base, rng):
     sd = 0.012 if kpi.measure == "share" else 0.05 * abs(base)
     sd *= 2.0 if unit[0] == "store" else 1.0
     value = base - sd + rng.normal(0, sd, len(keys))
     if unit[0] == "store" and len(kpi.name) % 3 == 0:
-        value[-2:] -= 4.5 * sd
-    value = np.clip(value, 0.0, 1.0) if kpi.measure == "share" else value
+        value[-6:] -= (1 if kpi.better == "up" else -1) * 4.5 * sd
+    value = np.clip(value, 0.0, 1.0 if kpi.measure == "share" else None)
     table = pd.DataFrame({"kpi": kpi.name, "unit_type": unit[0], "unit": unit[1], "period": keys})
-    table = table.assign(chart="xmr", n=120, value=value, centre=base - sd)
-    table = table.assign(lower=base - 4 * sd, upper=base + 2 * sd)
-    young = 36 if kpi.name == "referral" else 0
-    table["judged"] = np.arange(len(keys)) >= young
-    table.loc[~table["judged"], ["centre", "lower", "upper"]] = np.nan
-    table.loc[14, "value"] = np.nan
-    table["beyond"] = table["judged"] & ((value < table["lower"]) | (value > table["upper"]))
-    return table
+    table = table.assign(n=1200, k=np.nan, value=value, complete=True).drop(index=14)
+    return table.tail(5) if kpi.name == "referral" else table
 
 
 def quality():
@@ -155,10 +143,12 @@ def review(chosen=None):
     """The same review in every run."""
     chosen = chosen or plan.load()
     rng = np.random.default_rng(20260930)
-    board, drawn = scorecard(chosen, rng), charts(chosen, rng)
-    note = {"kpis": chosen.words(), "points_judged": 1290, "expected_false_alarms": 3.48}
+    board = scorecard(chosen, rng)
+    laid = collect(monthly(chosen, rng), chosen, PERIOD)
+    warned = early_warning(laid, chosen, PERIOD, REGIONS)
     return Review(
-        period=PERIOD, plan=chosen, stamp=stamp(chosen), scorecard=board, charts=drawn,
-        signals=rank((*board.findings, *drawn.findings), note), quality=quality(),
-        counts=counts(), values=pd.DataFrame(),
+        period=PERIOD, plan=chosen, stamp=stamp(chosen), scorecard=board,
+        charts=draw(stack(laid, chosen, PERIOD), chosen), board=warned,
+        signals=rank((*board.findings, *warned.findings), {"kpis": chosen.words()}),
+        quality=quality(), counts=counts(), values=pd.DataFrame(),
     )  # fmt: skip

@@ -143,7 +143,7 @@ def test_findings_and_facts_are_those_of_the_review(folder):
 
 def test_the_workbook_has_every_row_and_numbers_stay_numbers(folder):
     book = openpyxl.load_workbook(io.BytesIO((folder / "tables.xlsx").read_bytes()))
-    assert book.sheetnames[0].startswith("说明") and len(book.sheetnames) == 8
+    assert book.sheetnames[0].startswith("说明") and len(book.sheetnames) == 9
     rows = list(book["记分卡 Scorecard"].iter_rows(values_only=True))
     heads = [str(head).rpartition("\n")[2] for head in rows[0]]
     assert len(rows) == len(review().scorecard.table) + 1 and "kpi_zh" in heads

@@ -319,3 +319,9 @@ def one(frame, **equal):
     if len(frame) != 1:
         raise ValueError(f"{len(frame)} rows have {equal}")
     return frame.iloc[0]
+
+
+def rows(frame, **equal):
+    """The rows of a frame with these values."""
+    keep = np.logical_and.reduce([frame[name] == value for name, value in equal.items()])
+    return frame[keep].reset_index(drop=True)

@@ -69,6 +69,11 @@ def _mapping(value: object, place: str) -> None:
     check.named(value, place)
 
 
+def _words(value: object, place: str) -> None:
+    if not isinstance(value, list) or not value:
+        raise PlanError(f"{place}: found {value!r}, expected a list of words.")
+
+
 def _one_of(*words: str) -> Check:
     return lambda value, place: check.word(value, words, place)
 
@@ -87,16 +92,20 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
     },
     "publication": {"k": _whole(1)},
     "charts": {
-        "sigma": _above_zero, "baseline_periods": _whole(2), "minimum_periods": _whole(2),
         "false_alarms": _table({"charts": _above_zero, "years": _above_zero}),
+        "baseline_periods": _whole(2), "minimum_periods": _whole(2), "diagnosis_alpha": _inside,
+        "rare_events": _number(0), "rebase_periods": _whole(3), "sigma": _above_zero,
     },
-    "warning": {"miss_probability": _inside},
+    "warning": {
+        "case_due_days": _whole(1), "miss_probability": _inside, "reach": _whole(1),
+        "false_discoveries": _table({"act": _inside, "watch": _inside}),
+    },
     "guarantee": {"assembly": _GUARANTEE, "level2": _GUARANTEE, "minor": _GUARANTEE},
     "training": {"valid_months": _whole(1)},
     "survey": {
         "field_days": _whole(1), "event_days": _whole(1), "waves": _whole(1), "top_box": _number(0),
         "complete": _inside, "partial": _inside,
-        "call_back": _table({"score": _number(0), "within": check.span}),
+        "call_back": _table({"score": _number(0), "within": check.span, "purposes": _words}),
         "outlier_gap": _number(0, 1), "false_discovery": _inside,
         "population": check.label, "expectations": check.label,
         "quality": _table({
@@ -224,14 +233,14 @@ def _touchpoints(value: object, survey: Table, place: str) -> None:
         check.word(word, survey.columns["touchpoint"].values, place)
 
 
-def margins(raw: Mapping[str, Any], tables: Mapping[str, Table], source: str) -> None:
-    """Check how each margin of the weighting is found among the columns of the tables.
+def survey(raw: Mapping[str, Any], tables: Mapping[str, Table], source: str) -> None:
+    """Check what the survey looks up in the tables: contacts, and margins of the weighting.
 
     Parameters
     ----------
     raw : mapping
-        Margin to ``column`` (of the survey), or to ``table, key, link`` with ``where`` (a
-        condition) or ``birth_year, edges, bands``, and perhaps ``touchpoints``.
+        The section ``survey``. A margin has a ``column`` (of the survey), or ``table, key, link``
+        with ``where`` (a condition) or ``birth_year, edges, bands``, and perhaps ``touchpoints``.
     tables : mapping of str to Table
         The contracts, the instrument's items among the columns of the survey.
     source : str
@@ -242,8 +251,11 @@ def margins(raw: Mapping[str, Any], tables: Mapping[str, Table], source: str) ->
     PlanError
         If a key, table, column, touchpoint or condition is unknown, or bands and edges do not fit.
     """
+    for purpose in raw["call_back"]["purposes"]:
+        known = tables["contacts"].columns["purpose"]
+        check.word(purpose, known.values, f"{source} [survey] call_back purposes")
     survey = tables["survey_responses"]
-    for name, spec in raw.items():
+    for name, spec in raw["margins"].items():
         place = f"{source} [survey.margins] {name}"
         if isinstance(spec, Mapping) and "column" in spec:
             body = check.known(spec, ("column",), place)

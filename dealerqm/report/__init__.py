@@ -121,6 +121,5 @@ def _head(review: Review) -> dict[str, Any]:
         "previous": period.shift(-1).key, "year": period.year_before().key,
         "stores": int(units.nunique()), "plan": review.plan.settings["plan"]["name"],
         "confidence": f"{review.plan.settings['statistics']['confidence']:.0%}",
-        "sigma": f"{review.plan.settings['charts']['sigma']:g}",
         "aligned": bool(review.scorecard.table["aligned"].any()),
     }  # fmt: skip

@@ -90,8 +90,8 @@ def signals(review: Review, named: Sequence[str]) -> dict[str, Any]:
         }
         for finding in shown
     ]  # fmt: skip
-    expected = f"{float(review.signals.note['expected_false_alarms']):.1f}"
-    alarms = sum(finding.subject == "spc" for finding in found)
+    expected = f"{float(review.board.note['expected_false_alarms']):.1f}"
+    alarms = sum((f.subject, f.severity) == ("signals", "act") for f in found)
     return {"rows": rows, "all": len(found), "alarms": alarms, "expected": expected}
 
 
@@ -137,7 +137,7 @@ def signalling(findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
     list of (str, str, str)
         KPI, type and id of the unit, each once.
     """
-    alarms = [f for f in findings if f.subject == "spc" and f.unit_type != "group"]
+    alarms = [f for f in findings if f.subject == "signals" and f.unit_type != "group"]
     return list(dict.fromkeys((f.kpi, f.unit_type, f.unit) for f in alarms))
 
 
@@ -273,11 +273,14 @@ def methods(review: Review) -> list[Any]:
     """
     settings = review.plan.settings
     confidence = f"{settings['statistics']['confidence']:.0%}"
+    allowed = settings["charts"]["false_alarms"]
+    rates = {k: f"{v:.0%}" for k, v in settings["warning"]["false_discoveries"].items()}
     fields: dict[str, dict[str, object]] = {
         "value": {}, "interval": {"confidence": confidence}, "change": {}, "follow_up": {},
-        "charts": {"sigma": f"{settings['charts']['sigma']:g}",
+        "charts": {"alarms": f"{allowed['charts']:g}", "years": f"{allowed['years']:g}",
                    "baseline": settings["charts"]["baseline_periods"],
                    "minimum": settings["charts"]["minimum_periods"]},
+        "board": {"reach": settings["warning"]["reach"], **rates},
         "few": {"minimum": settings["statistics"]["minimum_n"], "k": settings["publication"]["k"]},
         "festival": {}, "private": {},
     }  # fmt: skip

@@ -38,6 +38,7 @@ def workbook(review: Review) -> dict[str, Sheet]:
     parts: dict[str, tuple[Result, pd.DataFrame, Mapping[str, list[str]]]] = {
         "scorecard": (review.scorecard, review.scorecard.table, SCORECARD_COUNTS),
         "charts": (review.charts, shown_series(review), CHART_COUNTS),
+        "board": (review.board, review.board.table, {}),
         "signals": (review.signals, review.signals.table, {}),
         "quality": (review.quality, review.quality.table, {}),
         "counts": (review.counts, review.counts.table, {}),

@@ -14,7 +14,7 @@ from dealerqm.kpi import Scorecard
 from dealerqm.period import Period
 from dealerqm.plan import Plan
 from dealerqm.result import Finding, Result, Unit, plain
-from dealerqm.signals import Signals
+from dealerqm.signals import Board, Signals
 from dealerqm.spc import ControlCharts
 
 _CHANGE_FACTS = ("change_period", "change_period_low", "change_period_high", "beyond_period")
@@ -70,8 +70,8 @@ class Review:
         The plan it is judged by.
     stamp : mapping
         Snapshot, date, digests, versions, parameters: what makes the review repeatable.
-    scorecard, charts, signals, quality, counts : Result
-        The parts.
+    scorecard, charts, board, signals, quality, counts : Result
+        The parts; ``board`` is the early warning over all charts.
     values : DataFrame
         KPI values of all periods of the reviewed kind.
     """
@@ -81,6 +81,7 @@ class Review:
     stamp: Mapping[str, Any]
     scorecard: Scorecard
     charts: ControlCharts
+    board: Board
     signals: Signals
     quality: Quality
     counts: Counts

@@ -17,10 +17,12 @@ from dealerqm.period import Period
 from dealerqm.plan import Plan
 from dealerqm.review.model import Counts, Quality, Review
 from dealerqm.review.stamp import stamp
+from dealerqm.signals import board as early_warning
 from dealerqm.signals import rank
-from dealerqm.spc import control_charts
+from dealerqm.spc import NO_NOTES, Notes, collect, draw, stack
 
 ALL = "all"
+_TOLD = ("charts", "unknown", "expected_false_alarms", "expected_false_watches")
 CHART_KIND = {"week": "week", "month": "month", "quarter": "month", "year": "month"}
 
 
@@ -123,7 +125,10 @@ def project_plan(folder: Path) -> Plan:
     return plan.load(own if own.is_file() else None)
 
 
-def run(snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[str, str]) -> Review:
+def run(
+    snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[str, str],
+    notes: Notes = NO_NOTES,
+) -> Review:  # fmt: skip
     """Review one period of a snapshot.
 
     Parameters
@@ -136,6 +141,8 @@ def run(snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[s
         Week, month, quarter or year.
     regions : mapping of str to str
         Store to region: the stores reviewed.
+    notes : Notes
+        What people decided about charts.
 
     Returns
     -------
@@ -152,19 +159,18 @@ def run(snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[s
         else values(facts, plan, regions, span=Span(kind, snapshot.as_of), names=names)
     )
     board = scorecard(facts, plan, regions, period, as_of=snapshot.as_of, history=history)
-    charts = control_charts(fine, plan, period)
-    note = {
-        "kpis": plan.words(),
-        "expected_false_alarms": charts.note["expected_false_alarms"],
-        "points_judged": charts.note["points_judged"],
-    }
+    laid = collect(fine, plan, period)
+    charts = draw(stack(laid, plan, period, notes), plan)
+    warned = early_warning(laid, plan, period, regions, notes)
+    note = {name: warned.note[name] for name in ("kpis", *_TOLD)}
     return Review(
         period=period,
         plan=plan,
         stamp=stamp(snapshot, plan, period, regions),
         scorecard=board,
         charts=charts,
-        signals=rank((*board.findings, *charts.findings), note),
+        board=warned,
+        signals=rank((*board.findings, *warned.findings), note),
         quality=_quality(snapshot),
         counts=_counts(snapshot),
         values=history,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dealerqm import labels
+from dealerqm.period import of
 from dealerqm.plan import Plan
 from dealerqm.result import Finding, spell_kpi
 from dealerqm.review.model import Review
@@ -41,10 +42,10 @@ def sentences(review: Review, lang: str) -> list[tuple[str, str]]:
     told.append((labels.text("sentence.changes", lang, changes=found["changes"],
                              comparisons=found["comparisons"],
                              expected=f"{found['expected_false_changes']:.0f}"), ""))  # fmt: skip
-    note = review.signals.note
-    alarms = sum(f.subject == "spc" for f in review.findings)
-    told.append((labels.text("sentence.alarms", lang, alarms=alarms,
-                             points=note["points_judged"],
+    note, shown = review.board.note, review.board.table["shown"].value_counts()
+    told.append((labels.text("sentence.alarms", lang, charts=note["charts"],
+                             act=int(shown.get("act", 0)), watch=int(shown.get("watch", 0)),
+                             unknown=note["unknown"],
                              expected=f"{note['expected_false_alarms']:.1f}"), ""))  # fmt: skip
     return told
 
@@ -98,7 +99,11 @@ def finding_text(finding: Finding, plan: Plan, lang: str) -> str:
         One sentence.
     """
     kpi = plan.words()[finding.kpi]
-    rule, _, place = finding.rule.partition(":")
+    rule, place = finding.rule, ""
+    if finding.subject == "signals":
+        dated = finding.onset is not None
+        place = of(finding.onset[0], "month").key if finding.onset else ""
+        rule = f"{rule}_undated" if rule == "shift" and not dated else rule
     form = "kpi_change" if rule.startswith("change") else "kpi"
     unit = "points_of_share" if form == "kpi_change" and kpi["measure"] == "share" else kpi["unit"]
     suffix = labels.text(f"unit.{unit}", lang) if unit else ""

@@ -39,7 +39,11 @@ from dealerqm.rules.design import false_alarm_chance
 from dealerqm.rules.runs import best_box, count_runs, cut_box, run_chart, run_limits
 from dealerqm.rules.sets import RULES, SETS, evaluate, members, signals
 from dealerqm.rules.verdicts import Spread, capability, mdc, process_spread
-from dealerqm.spc.chart import ControlCharts, control_charts
+from dealerqm.spc.chart import ChartSignals, ControlCharts, control_charts, draw
+from dealerqm.spc.choice import Diagnosis, diagnosis
+from dealerqm.spc.named import How, control_chart
+from dealerqm.spc.phases import NO_NOTES, Exclusion, Notes, Rebase, Remark
+from dealerqm.spc.stack import Cells, Stack, collect, stack, until
 
 # every chart: name -> function that returns Limits
 CHARTS: Mapping[str, Callable[..., Limits]] = MappingProxyType(
@@ -74,21 +78,35 @@ CHARTS: Mapping[str, Callable[..., Limits]] = MappingProxyType(
 
 __all__ = [
     "CHARTS",
+    "NO_NOTES",
     "RULES",
     "SETS",
+    "Cells",
+    "ChartSignals",
     "ControlCharts",
+    "Diagnosis",
+    "Exclusion",
+    "How",
     "Limits",
+    "Notes",
+    "Rebase",
+    "Remark",
     "Spread",
+    "Stack",
     "best_box",
     "c_chart",
     "capability",
     "chart_constants",
+    "collect",
+    "control_chart",
     "control_charts",
     "count_runs",
     "cusum",
     "cusum_bernoulli",
     "cusum_poisson",
     "cut_box",
+    "diagnosis",
+    "draw",
     "evaluate",
     "ewma",
     "factors",
@@ -113,12 +131,14 @@ __all__ = [
     "s_chart",
     "sigma_within",
     "signals",
+    "stack",
     "subgroups",
     "t2_chart",
     "t2_limit",
     "t_chart",
     "u_chart",
     "u_prime",
+    "until",
     "xbar",
     "xmr",
 ]

@@ -1,4 +1,4 @@
-"""Signals: all findings of a review in the order in which a reader should act on them."""
+"""All findings of a review in the order in which a reader should act on them."""
 
 from __future__ import annotations
 
