@@ -20,7 +20,7 @@ Index = NDArray[np.int64]
 MINIMUM = 8
 DOUBT = 0.5
 ROUNDING = 1e-12
-LONG, MOST, STEPS = 64, 400.0, 8  # points: fine limits up to LONG, limits that stand from MOST on
+MOST = 400.0  # points; beyond this limits no longer move
 
 
 class Frozen(NamedTuple):
@@ -103,7 +103,7 @@ class Judged(NamedTuple):
 
 def freeze(
     points: Series, baseline: ArrayLike | None = None, *, budget: float,
-    phi: ArrayLike | None = None, groups: ArrayLike | None = None,
+    phi: ArrayLike | None = None, groups: ArrayLike | None = None, fitted: ArrayLike = 0.0,
 ) -> Frozen:  # fmt: skip
     """Fix the limits of charts on their baselines.
 
@@ -121,6 +121,9 @@ def freeze(
     groups : array_like of int, shape (charts,), or None
         Charts of one KPI, whose centres and spreads are pooled in proportion to what each chart
         lacks. None lets each chart stand for itself.
+    fitted : array_like, shape (periods, charts)
+        Sampling variance of what was fitted to the same points and taken out of them before
+        (``Season.variance``).
 
     Returns
     -------
@@ -130,8 +133,10 @@ def freeze(
 
     Notes
     -----
-    Centre: mean weighted by 1/se². σ² = Σ e²/(n - 1), n - 2 when φ is taken out, with e the
-    deviations after ``whiten``. Pooled: ``pool.normal`` for centres, ``pool.variances`` for
+    Centre: mean weighted by 1/se². σ² = Σ e²/(n - 1), n - 2 when φ is estimated, with e the
+    deviations after ``whiten``. A fit takes the share h = Σ v/se² over the same plus Σ e² of the
+    noise along: (1 - h) of the degrees of freedom are left, and a new point misses it by hσ²
+    more. Pooled: ``pool.normal`` for centres, ``pool.variances`` for
     spreads; n is then the number of points that would give the pooled centre's precision. Width
     and run length from ``design.solve``. The bar for φ is a compromise: always taking it out
     makes straight limits wobble, testing it at 5 % leaves half of real autocorrelation in.
@@ -152,11 +157,15 @@ def freeze(
     centre = np.divide(sums, total, out=np.full(n.shape, np.nan), where=total > 0)
     z = np.where(used, (points.y - centre) / points.se, np.nan)
     taken = _memory(z, n, phi)
-    freedom = np.maximum(n - 1 - (taken != 0), 0)
+    own = np.where(taken != 0, 1.0, 0.0) if phi is None else np.zeros(n.shape)
+    freedom = np.maximum(n - 1 - own, 0)
     squares = np.nansum(scales.whiten(z, scales.past(used, taken)) ** 2, axis=0)
     varies = (squares > 0) & _varies(np.where(used, scales.back(points), np.nan))
-    variance = np.where(varies, squares, np.nan) / np.maximum(freedom, 1)
-    extra = np.where(taken != 0, 1 / np.maximum(n, 1), 0.0)
+    gone = np.where(used, np.asarray(fitted, float) / np.where(used, points.se, 1.0) ** 2, 0.0)
+    lost = gone.sum(axis=0) / np.where(varies, squares + gone.sum(axis=0), 1.0)
+    freedom = freedom * (1 - np.where(varies, lost, 0.0))
+    variance = np.where(varies, squares, np.nan) / np.where(freedom > 0, freedom, 1)
+    extra = own / np.maximum(n, 1) + np.where(varies, lost, 0.0)
     if groups is not None:
         centre, variance, n, freedom = _borrow((centre, variance, n, freedom), total, groups)
     enough = (n >= MINIMUM) & (freedom >= MINIMUM - 2)
@@ -188,18 +197,17 @@ def _borrow(
         some = weight[chosen] > 0
         noise = np.where(some, pooled.variance[chosen] / np.where(some, weight[chosen], 1), np.inf)
         found = pool.normal(centre[chosen], noise)
+        if not some.any():
+            continue
         each = np.nanmedian(np.where(some, n[chosen] / np.where(some, weight[chosen], 1), np.nan))
         typical = np.where(some, n[chosen] / np.where(some, weight[chosen], 1), each)
         level[chosen] = found.estimate
         worth[chosen] = pooled.variance[chosen] * typical / found.sd**2
-    return level, pooled.variance, _rounded(worth), _rounded(pooled.freedom)
-
-
-def _rounded(x: Array) -> Array:
-    """Round numbers of points, long baselines to steps of 9 %: few rule sets need solving."""
-    points = np.minimum(np.nan_to_num(x), MOST)
-    steps = 2 ** (np.round(STEPS * np.log2(np.maximum(points, 1))) / STEPS)
-    return np.asarray(np.where(points <= LONG, points.round(), steps), np.float64)
+    lent = pooled.freedom > 0  # else the chart stands for itself, constant as it may be
+    return (
+        np.where(lent, level, centre), np.where(lent, pooled.variance, variance),
+        np.where(lent, worth, n), np.where(lent, pooled.freedom, freedom),
+    )  # fmt: skip
 
 
 def _varies(value: Array) -> Mask:
@@ -223,9 +231,10 @@ def _rules(budget: float, baselines: Array) -> tuple[Array, Array]:
 
 
 def _about(x: Array) -> Array:
-    """Round to two digits, so that few different rule sets need solving."""
-    size = 10.0 ** (np.floor(np.log10(np.where(x > 0, x, 1.0))) - 1)
-    return np.asarray(np.where(x > 0, np.round(x / size) * size, x).round(6), np.float64)
+    """Round to half a unit of the second digit, so that few different rule sets need solving."""
+    kept = np.clip(np.nan_to_num(x), 0, MOST)
+    size = 0.5 * 10.0 ** (np.floor(np.log10(np.where(kept > 0, kept, 1.0))) - 1)
+    return np.asarray((np.round(kept / size) * size).round(6), np.float64)
 
 
 def fresh(charts: int) -> State:

@@ -19,6 +19,7 @@ from dealerqm.errors import MethodError
 Array = NDArray[np.float64]
 RUNS = (8, 30)
 WIDEST = 60.0
+NODES = (15, 31)  # exact to 1e-5 from eight points on
 
 
 class Baseline(NamedTuple):
@@ -113,12 +114,20 @@ def solve(budget: float, baseline: Baseline = KNOWN, *, run_share: float = 0.2) 
             f"baseline: found {baseline.n:g} points and {baseline.freedom:g} degrees of freedom, "
             "expected at least 2 and 1 to set limits."
         )
-    run = next(
-        (m for m in range(*RUNS) if _marked(WIDEST, m, baseline)[0] <= run_share * budget), RUNS[1]
-    )
+    run = _shortest(run_share * budget, baseline)
     limit = float(optimize.brentq(lambda k: _marked(k, run, baseline)[0] - budget, 0.1, WIDEST))
     rate, beyond = _marked(limit, run, baseline)
     return Rules(limit, run, baseline, rate, beyond)
+
+
+def _shortest(budget: float, baseline: Baseline) -> int:
+    """Shortest run that a stable point ends at most so often; the longest where none does."""
+    error, weight = _centres(baseline.n)
+    lengths = np.arange(*RUNS)
+    above = special.ndtr(error)
+    ends = above ** lengths[:, None] + (1 - above) ** lengths[:, None]
+    seldom = np.flatnonzero((ends * weight).sum(axis=1) <= budget)
+    return int(lengths[seldom[0]]) if seldom.size else RUNS[1]
 
 
 def _marked(limit: float, run: int, baseline: Baseline) -> tuple[float, float]:
@@ -130,17 +139,28 @@ def _marked(limit: float, run: int, baseline: Baseline) -> tuple[float, float]:
     return beyond + float((weight * runs).sum()), beyond
 
 
+@functools.cache
+def _nodes() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Nodes and weights for the centre's error, and for the normal scores of s/σ."""
+    (x, w), (q, v) = (np.polynomial.hermite_e.hermegauss(m) for m in NODES)
+    return (x, w / w.sum()), (special.ndtr(q), v / v.sum())
+
+
+def _centres(n: float) -> tuple[Array, Array]:
+    (x, w), _ = _nodes()
+    return (x / np.sqrt(n), w) if np.isfinite(n) else (np.zeros(1), np.ones(1))
+
+
 @functools.lru_cache(maxsize=256)
 def _baselines(n: float, freedom: float) -> tuple[Array, Array, Array]:
     """Quadrature over what a baseline of n points may say: centre's error, s/σ, weight."""
-    x, w = np.polynomial.hermite_e.hermegauss(41) if np.isfinite(n) else (np.zeros(1), np.ones(1))
-    q, v = np.polynomial.legendre.leggauss(80)
+    error, w = _centres(n)
+    ratio, v = np.ones(1), np.ones(1)
     if np.isfinite(freedom):
-        ratio = np.sqrt(stats.chi2.ppf((q + 1) / 2, freedom) / freedom)
-    else:
-        ratio, v = np.ones(1), np.full(1, 2.0)
-    error, s = np.meshgrid(x / np.sqrt(n), ratio)
-    return error.ravel(), s.ravel(), np.outer(v / 2, w / w.sum()).ravel()
+        q, v = _nodes()[1]
+        ratio = np.sqrt(special.gammaincinv(freedom / 2, q) * 2 / freedom)
+    errors, ratios = np.meshgrid(error, ratio)
+    return errors.ravel(), ratios.ravel(), np.outer(v, w).ravel()
 
 
 def _chances(limit: float, baseline: Baseline, shift: float) -> tuple[Array, Array, Array]:

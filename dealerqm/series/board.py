@@ -198,17 +198,13 @@ def _nodes(charts: Charts) -> list[tuple[int, int, int, Index]]:
     return [node for node in found if node[3].size >= FEWEST]
 
 
-def _mean(z: Array) -> tuple[Array, Array]:
-    """Mean over charts of standardised points, and its noise if they were independent."""
-    count = np.isfinite(z).sum(axis=1)
-    known = count > 0
-    total = np.nansum(z, axis=1)
-    y = np.divide(total, count, out=np.full(total.shape, np.nan), where=known)
-    return y, 1 / np.sqrt(np.where(known, count, np.nan))
-
-
-def _series(columns: Sequence[tuple[Array, Array]]) -> Series:
-    y, se = (np.array([column[i] for column in columns]).T for i in (0, 1))
+def _means(z: Array, start: Index) -> Series:
+    """Means over charts laid end to end, a node from each start, with the noise of such means."""
+    known = np.isfinite(z)
+    count = np.add.reduceat(known.astype(np.float64), start, axis=1)
+    total = np.add.reduceat(np.where(known, z, 0.0), start, axis=1)
+    some = np.maximum(count, 1)
+    y, se = (np.where(count > 0, v, np.nan) for v in (total / some, 1 / np.sqrt(some)))
     return Series("value", y, se)
 
 
@@ -217,17 +213,22 @@ def _parents(own: _Tests, members: list[Index], kind: Index, span: tuple[int, in
     if not members:
         empty = np.zeros(0)
         return _Tests(empty, empty, empty, own.z[:, :0])
+    flat, size = np.concatenate(members), np.array([charts.size for charts in members])
     found = []
     for p in (own.up, own.down):
-        columns = [_mean(own.z[:, _typical(charts, p)]) for charts in members]
-        found.append(_test(_series(columns), kind, span))
+        kept = _typical(p[flat], size)
+        points = _means(np.where(kept, own.z[:, flat], np.nan), np.cumsum(size) - size)
+        found.append(_test(points, kind, span))
     return _Tests(found[0].up, found[1].down, found[0].phi, found[0].z)
 
 
-def _typical(charts: Index, p: Array) -> Index:
-    """Charts of a node without the quarter of them with the most evidence."""
-    order = np.argsort(np.nan_to_num(p[charts], nan=1.0), kind="stable")
-    kept: Index = charts[order[max(1, round(charts.size / TRIM)) :]]
+def _typical(p: Array, size: Index) -> Mask:
+    """Members of nodes, laid end to end, without each node's quarter with the most evidence."""
+    node = np.repeat(np.arange(size.size), size)
+    order = np.lexsort((np.nan_to_num(p, nan=1.0), node))
+    rank = np.arange(p.size) - np.repeat(np.cumsum(size) - size, size)
+    kept = np.empty(p.size, bool)
+    kept[order] = rank >= np.maximum(1, np.round(size / TRIM))[node]
     return kept
 
 
@@ -261,6 +262,8 @@ def _explain(
             p_left[asked] = np.fmax(p[asked], sided)
             after = severity(hierarchical(p_left, board.kpi), rates)
             explained[asked[after[asked] < level[asked]]] = node
+    if np.array_equal(explained, board.explained):
+        return board
     q_left = np.where(explained >= 0, hierarchical(p_left, board.kpi), q)
     q_left = np.where(board.explained >= 0, q, q_left)
     if worst:
@@ -281,14 +284,17 @@ def _residual(
 ) -> _Tests:
     """Test what is left of nodes when the mean of the others inside their parent is taken off."""
     parent, asked, width = which
-    everyone, columns = members[parent - width], []
-    for node in asked:
-        mine = np.array([node]) if node < width else members[node - width]
-        either = np.fmin(own.up, own.down)
-        y, se = _mean(own.z[:, mine if node < width else _typical(mine, either)])
-        other, noise = _mean(own.z[:, np.setdiff1d(everyone, mine)])
-        columns.append((y - other, np.hypot(se, noise)))
-    return _test(_series(columns), np.zeros(asked.size, int), span)
+    everyone, either = members[parent - width], np.fmin(own.up, own.down)
+    mine = [np.array([i]) if i < width else members[i - width] for i in asked]
+    others = [np.setdiff1d(everyone, part) for part in mine]
+    kept = [part[_typical(either[part], np.array([part.size]))] for part in mine]
+    kept = [part if part.size else whole for part, whole in zip(kept, mine, strict=True)]
+    means = []
+    for parts in (kept, others):
+        size = np.array([part.size for part in parts])
+        means.append(_means(own.z[:, np.concatenate(parts)], np.cumsum(size) - size))
+    left = Series("value", means[0].y - means[1].y, np.hypot(means[0].se, means[1].se))
+    return _test(left, np.zeros(asked.size, int), span)
 
 
 def severity(q: ArrayLike, rates: Rates) -> Index:

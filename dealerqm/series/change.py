@@ -249,7 +249,7 @@ class Onset(NamedTuple):
 
 def onset(
     points: Series, *, phi: ArrayLike = 0.0, prior: tuple[ArrayLike, ArrayLike] = (1.0, 0.0),
-    confidence: float = 0.95, earliest: int = 0,
+    confidence: float = 0.95, earliest: ArrayLike = 0,
 ) -> Onset:  # fmt: skip
     """Date the one change of level in each chart.
 
@@ -263,7 +263,7 @@ def onset(
         Variance borrowed from other charts and its degrees of freedom (``pool.variances``).
     confidence : float
         Chance that the set holds the date, and the intervals the levels.
-    earliest : int
+    earliest : array_like of int, shape (charts,)
         First period at which the change may have begun.
 
     Returns
@@ -298,7 +298,7 @@ def onset(
     later = prepared.known[::-1].cumsum(axis=0)[::-1]
     enough = (prepared.known.sum(axis=0) - later >= EDGE) & (later >= EDGE)
     usable = prepared.known & enough & np.isfinite(stacked.step) & (freedom > 0)
-    usable &= np.arange(length)[:, None] >= earliest
+    usable &= np.arange(length)[:, None] >= np.asarray(earliest)
     total = np.where(usable, stacked.rss + d0 * s0, np.inf)
     chance = _chances(total, freedom)
     inside = _smallest(chance, confidence)

@@ -23,6 +23,7 @@ Index = NDArray[np.int64]
 FESTIVAL, HOLIDAY_MIDDLE, MONTH_DAYS, WEEK_DAYS = 100, 3, 30.44, 7
 ROUNDS = 8
 YEARS = 2
+NO_DOUBT = np.zeros((1, 1))
 
 
 class Dispersion(NamedTuple):
@@ -141,11 +142,14 @@ class Season(NamedTuple):
         Chance of so much season by noise alone; NaN with less than two years.
     share : ndarray, shape (charts,)
         Share of the group's variance between periods that the season takes up.
+    variance : ndarray, shape (periods, charts)
+        Sampling variance of the effect on the working scale.
     """
 
     effect: Array
     p: Array
     share: Array
+    variance: Array = NO_DOUBT
 
 
 def season(
@@ -173,7 +177,9 @@ def season(
     -----
     y = level of the chart + index of the place, weighted least squares by turns; F of the places
     against what is left of the group's mean in each period, so that shocks that all stores share
-    do not pass for season. The index is shrunk by 1 - 1/F. A place seen only once has index 0.
+    do not pass for season. The index is shrunk by 1 - 1/F; its variance
+    is that share of the mean square within places over the place's weight. A place seen only once
+    has index 0.
 
     Source: textbook additive seasonal index; shrinkage as James and Stein (1961).
 
@@ -188,19 +194,20 @@ def season(
     if baseline is not None:
         used &= np.asarray(baseline, bool).reshape(used.shape)
     place = np.unique(np.asarray(position), return_inverse=True)[1]
-    effect = np.zeros(points.y.shape)
+    effect, variance = np.zeros(points.y.shape), np.zeros(points.y.shape)
     p, share = np.full(used.shape[1], np.nan), np.full(used.shape[1], np.nan)
     index = np.asarray(groups)
     for group in np.unique(index):
         chosen = np.flatnonzero(index == group)
         part = Series(points.scale, points.y[:, chosen], points.se[:, chosen])
-        found, p[chosen], share[chosen] = _index(part, used[:, chosen], place)
-        effect[:, chosen] = found[place][:, None]
-    return Season(effect, p, share)
+        found, doubt, *told = _index(part, used[:, chosen], place)
+        effect[:, chosen], variance[:, chosen] = found[place][:, None], doubt[place][:, None]
+        p[chosen], share[chosen] = told
+    return Season(effect, p, share, variance)
 
 
-def _index(points: Series, used: Mask, place: Index) -> tuple[Array, float, float]:
-    """Seasonal index of one group with its p-value and its share of the variance."""
+def _index(points: Series, used: Mask, place: Index) -> tuple[Array, Array, float, float]:
+    """Seasonal index of one group, its variance, its p-value and its share of the variance."""
     weight = np.where(used, 1 / np.where(used, points.se, 1.0) ** 2, 0.0)
     y = np.where(used, points.y, 0.0)
     per_chart, per_period = weight.sum(axis=0), weight.sum(axis=1)
@@ -221,10 +228,12 @@ def _index(points: Series, used: Mask, place: Index) -> tuple[Array, float, floa
     within = float((per_period * (mean - found[place]) ** 2)[counted].sum())
     top, bottom = int(twice.sum()) - 1, int(counted.sum() - twice.sum())
     if top < 1 or bottom < 1 or within <= 0:
-        return np.zeros(seen.size), float("nan"), float("nan")
+        return np.zeros(seen.size), np.zeros(seen.size), float("nan"), float("nan")
     ratio = (between / top) / (within / bottom)
     p = float(special.fdtrc(top, bottom, ratio))
-    return found * max(0.0, 1 - 1 / ratio), p, between / (between + within)
+    kept = max(0.0, 1 - 1 / ratio) if ratio > 0 else 0.0
+    doubt = np.where(twice, kept * within / bottom / np.where(total > 0, total, 1.0), 0.0)
+    return found * kept, doubt, p, between / (between + within)
 
 
 def without(points: Series, effect: ArrayLike) -> Series:

@@ -136,22 +136,29 @@ def hierarchical(p: ArrayLike, families: ArrayLike) -> Array:
     array([0.004, 0.04 , 0.7  , 0.7  ])
     """
     p = np.asarray(p, float)
-    names, place = np.unique(np.asarray(families), return_inverse=True)
-    inner = np.full(p.shape, np.nan)
-    for family in range(names.size):
-        inner[place == family] = benjamini_hochberg(p[place == family])
-    whole = np.array([_least(inner[place == family]) for family in range(names.size)])
-    outer = benjamini_hochberg(whole)
-    m = int(np.isfinite(whole).sum())
-    steps = np.sort(outer[np.isfinite(outer)])
     adjusted = np.full(p.shape, np.nan)
-    for i in np.flatnonzero(np.isfinite(p)):
-        chosen = np.arange(1, m + 1)
-        possible = np.maximum(steps, inner[i] * m / chosen)
-        adjusted[i] = min(float(possible[steps >= outer[place[i]]].min()), 1.0)
+    known = np.flatnonzero(np.isfinite(p))
+    if not known.size:
+        return adjusted
+    place = np.unique(np.asarray(families)[known], return_inverse=True)[1]
+    inner, whole = _within(p[known], place)
+    outer = benjamini_hochberg(whole)
+    steps, chosen = np.sort(outer), np.arange(1, outer.size + 1)
+    possible = np.maximum(steps, inner[:, None] * (outer.size / chosen))
+    possible = np.where(steps >= outer[place][:, None], possible, np.inf)
+    adjusted[known] = np.minimum(possible.min(axis=1), 1.0)
     return adjusted
 
 
-def _least(values: Array) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.min()) if known.size else float("nan")
+def _within(p: Array, place: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Adjust p-values inside families numbered from 0; also return each family's smallest."""
+    order = np.lexsort((p, place))
+    size = np.bincount(place)
+    rank = np.arange(p.size) - np.repeat(np.cumsum(size) - size, size) + 1
+    grid = np.full((size.size, int(size.max())), np.inf)  # the largest p of a family first
+    grid[place[order], -rank] = p[order] * size[place[order]] / rank
+    least = np.minimum(np.minimum.accumulate(grid, axis=1), 1.0)
+    inner = np.empty(p.size)
+    inner[order] = least[place[order], -rank]
+    whole: Array = least[:, -1]
+    return inner, whole

@@ -18,6 +18,8 @@ from dealerqm.stats.intervals import Interval
 
 Array = NDArray[np.float64]
 FIRM = 1e6
+FEWEST = 3  # units whose spread says something
+NEWTON = 6  # steps; they reach the last digit
 
 
 class Pooled(NamedTuple):
@@ -221,11 +223,8 @@ def variances(
     s2, d = np.asarray(variance, float), np.asarray(freedom, float)
     index = np.zeros(s2.shape, int) if groups is None else np.asarray(groups)
     usable = np.isfinite(s2) & (s2 > 0) & (d > 0)
-    common, borrowed = np.full(s2.shape, np.nan), np.zeros(s2.shape)
-    for group in np.unique(index):
-        chosen = index == group
-        if (chosen & usable).sum() >= 3:  # noqa: PLR2004
-            common[chosen], borrowed[chosen] = _prior(s2[chosen & usable], d[chosen & usable])
+    _, place = np.unique(index, return_inverse=True)
+    common, borrowed = (part[place] for part in _prior(s2, d, place, usable))
     own = np.where(usable, d, 0.0)
     total = own + borrowed
     sums = own * np.where(usable, s2, 0.0) + borrowed * np.nan_to_num(common)
@@ -233,20 +232,40 @@ def variances(
     return Variances(pooled, total, common, borrowed)
 
 
-def _prior(s2: Array, d: Array) -> tuple[float, float]:
+def _prior(
+    s2: Array, d: Array, place: NDArray[np.int64], used: NDArray[np.bool_]
+) -> tuple[Array, Array]:
+    """Estimate each group's variance and the degrees of freedom it lends; numbered from 0."""
+    groups = int(place.max(initial=-1)) + 1
+    place, s2, d = place[used], s2[used], d[used]
+    count = np.bincount(place, minlength=groups)
+    some = count >= FEWEST
+
+    def mean(x: Array) -> Array:
+        total = np.bincount(place, weights=x, minlength=groups)
+        return np.asarray(total / np.maximum(count, 1), np.float64)
+
     shifted = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
-    excess = float(shifted.var(ddof=1) - special.polygamma(1, d / 2).mean())
-    most = float(d.sum())
-    lent = 2 * _trigamma_inverse(excess) if excess > 0 else most
-    if lent >= most:
-        return float((d * s2).sum()) / most, most
-    return float(np.exp(shifted.mean() + special.digamma(lent / 2) - np.log(lent / 2))), lent
+    level = mean(shifted)
+    spread = mean((shifted - level[place]) ** 2) * count / np.maximum(count - 1, 1)
+    excess = spread - mean(special.zeta(2, d / 2))
+    most = mean(d) * count
+    plain = mean(d * s2) * count / np.where(most > 0, most, 1.0)
+    own = excess > 0
+    lent = np.where(own, 2 * _trigamma_inverse(np.where(own, excess, 1.0)), np.inf)
+    kept = np.where(lent < most, lent, 1.0)
+    own_level = np.exp(level + special.digamma(kept / 2) - np.log(kept / 2))
+    common = np.where(lent < most, own_level, plain)
+    return np.where(some, common, np.nan), np.where(some, np.minimum(lent, most), 0.0)
 
 
-def _trigamma_inverse(y: float) -> float:
-    """Solve ψ'(x) = y; 1/x < ψ'(x) < 1/x + 1/x² brackets the root."""
-    high = (1 + np.sqrt(1 + 4 * y)) / (2 * y)
-    return float(optimize.brentq(lambda x: special.polygamma(1, x) - y, 0.99 / y, 1.01 * high))
+def _trigamma_inverse(y: Array) -> Array:
+    """Solve ψ'(x) = y by Newton steps on 1/ψ', which is nearly a straight line."""
+    x = (1 + np.sqrt(1 + 2 * y)) / (2 * y)
+    for _ in range(NEWTON):
+        now = special.zeta(2, x)
+        x = x - now * (1 - now / y) / (2 * special.zeta(3, x))
+    return x
 
 
 def correlations(phi: ArrayLike, variance: ArrayLike, groups: ArrayLike) -> Array:
