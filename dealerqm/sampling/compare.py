@@ -14,10 +14,9 @@ from dealerqm.sampling.design import Array, Design
 from dealerqm.sampling.estimate import Estimates, mean, t_quantile
 from dealerqm.sampling.variance import (
     Scores,
-    added,
     covariance,
+    domains,
     row_values,
-    support,
     variance,
 )
 from dealerqm.stats.shares import share_interval
@@ -70,14 +69,11 @@ def together(*estimates: Estimates) -> Estimates:
     array([[ 1., -2.],
            [-2.,  4.]])
     """
-    shift, columns = 0, []
-    for one in estimates:
-        columns += [np.where(c >= 0, c + shift, -1) for c in one.scores.column]
-        shift += one.scores.size
-    values = tuple(value for one in estimates for value in one.scores.value)
     names = Estimates._fields[:-1]
     parts = {name: np.concatenate([getattr(one, name) for one in estimates]) for name in names}
-    return Estimates(**parts, scores=Scores(values, tuple(columns), shift))
+    values = tuple(value for one in estimates for value in one.scores.value)
+    held = tuple(domain for one in estimates for domain in one.scores.domain)
+    return Estimates(**parts, scores=Scores(values, held))
 
 
 def contrast(
@@ -160,28 +156,21 @@ def change(
     >>> found.estimate, found.se, found.independent.round(3), found.shared
     (array([1.]), array([0.]), array([2.828]), array([2.]))
     """
-    size = max(before.scores.size, after.scores.size)
-    (old, was), (new, now) = ((e.scores.column[0], e.scores.value[0]) for e in (before, after))
+    parts = [wave.scores.domain[0] or domains(design) for wave in (before, after)]
+    old, new = (part.column for part in parts)
     if ((old >= 0) & (new >= 0) & (old != new)).any():
         raise MethodError("change: a row is in two domains; estimate the same ones in both waves.")
-    moved = np.where(new >= 0, now, 0.0) - np.where(old >= 0, was, 0.0)
-    both = np.maximum(old, new)
-    first, second, scores = (
-        Scores((value,), (column,), size)
-        for value, column in ((was, old), (now, new), (moved, both))
-    )
-    found = _padded(after, size) - _padded(before, size)
-    seen = [support(design, column, size) for column in (old, new, both)]
-    shared = seen[0][0] + seen[1][0] - seen[2][0]
-    alone = variance(design, first) + variance(design, second)
-    rest = (seen[2][0] - seen[2][1], shared, confidence)
-    return _compared(found, variance(design, scores), alone, rest)
+    both = domains(design, np.maximum(old, new))
+    first, second = (_padded((wave.estimate, wave.se), both.size) for wave in (before, after))
+    (was,), (now,) = before.scores.value, after.scores.value
+    seen = sum((np.pad(part.psus, (0, both.size - part.size)) for part in parts), -both.psus)
+    joint = variance(design, Scores((now - was,), (both,)))
+    apart = first[1] ** 2 + second[1] ** 2
+    return _compared(second[0] - first[0] + 0 * apart, joint, apart, (both.df, seen, confidence))
 
 
-def _padded(found: Estimates, size: int) -> Array:
-    """Return the estimates that have an error, NaN for the others."""
-    known = np.where(np.isnan(found.se), np.nan, found.estimate)
-    return np.append(known, np.full(size - known.size, np.nan))
+def _padded(parts: tuple[Array, ...], size: int) -> list[Array]:
+    return [np.append(part, np.full(size - part.size, np.nan)) for part in parts]
 
 
 def _compared(
@@ -288,7 +277,7 @@ def _step(tie: str) -> Callable[[Array, Array, Array], Array]:
     def rule(x: Array, w: Array, p: Array) -> Array:
         if tie == "even":
             x, place = np.unique(x, return_inverse=True)
-            w = added(place, w, x.size)
+            w = np.bincount(place, w).astype(float)
         share = np.cumsum(w) / w.sum()
         place = np.searchsorted(share, p - TIE).clip(0, x.size - 1)
         upper = x[np.minimum(place + 1, x.size - 1)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Labels = ArrayLike | None
 LONELY = ("refuse", "remove", "adjust", "average")
+SAME = 1e-13  # relative: weights of a cell that differ less are one weight
 CERTAIN = 1e-7  # so small a share left out of the sample is no sampling error
 
 
@@ -109,15 +111,26 @@ class Design:
         """Number of rows."""
         return self.weights.size
 
-    @property
+    @cached_property
     def ones(self) -> Array:
         """How many respondents each row stands for."""
         return np.ones(self.rows) if self.count is None else self.count
 
-    @property
+    @cached_property
+    def idle(self) -> bool:
+        """Whether respondents with weight 0 are among the rows."""
+        return bool(((self.weights == 0) & (self.ones > 0)).any())
+
+    @cached_property
     def squared(self) -> Array:
         """Sum of squared weights of each row."""
         return self.weights**2 if self.squares is None else self.squares
+
+    @cached_property
+    def inner(self) -> Array:
+        """Squared deviations of the weights inside each cell."""
+        spread = self.squared - self.weights**2 / np.maximum(self.ones, 1)
+        return np.where(spread > SAME * self.squared, spread, 0.0)
 
 
 # ---------------------------------------------------------------- building a design

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from dealerqm.errors import MethodError
-from dealerqm.sampling.design import Array, Codes, Design
-from dealerqm.sampling.variance import Scores, added, row_domains, row_values, support, variance
+from dealerqm.sampling.design import Array, Design
+from dealerqm.sampling.variance import Domains, Scores, domains, row_values, variance
 from dealerqm.stats.intervals import adjusted_wald_nps
 from dealerqm.stats.shares import effective, share_interval
 
@@ -54,7 +54,11 @@ class Estimates(NamedTuple):
 
 
 def total(
-    design: Design, values: ArrayLike, *, domain: ArrayLike | None = None, confidence: float = 0.95
+    design: Design,
+    values: ArrayLike,
+    *,
+    domain: ArrayLike | Domains | None = None,
+    confidence: float = 0.95,
 ) -> Estimates:
     """Estimate population totals.
 
@@ -65,7 +69,8 @@ def total(
     values : array_like, shape (rows,)
         What is added up; a missing value (NaN) adds nothing.
     domain : array_like, shape (rows,), or None
-        Domain of each row from 0 on, -1 for none; or a mask of one domain. None is everybody.
+        Domain of each row from 0 on, -1 for none; or a mask of one domain; or what
+        :func:`dealerqm.sampling.variance.domains` made of them. None is everybody.
     confidence : float
         Two-sided level.
 
@@ -81,17 +86,16 @@ def total(
     >>> found.estimate, found.se
     (array([40.]), array([20.]))
     """
-    y = row_values(design, values)
-    column, size = row_domains(design, domain)
-    known = np.where(np.isnan(y), -1, column)
-    value = np.where(known >= 0, y, 0.0)
-    found = added(known, design.weights * value, size)
-    return _finished(design, found, (value, known, size), (column, False), confidence)
+    y, parts = row_values(design, values), domains(design, domain)
+    gone = np.isnan(y) | (parts.column < 0)
+    y, w = np.where(gone, 0.0, y), np.where(gone, 0.0, design.weights)
+    sums = (parts.sum(w * y), parts.sum(w))
+    return _finished(design, sums, (y, gone, w), parts, (False, confidence))
 
 
 def mean(
-    design: Design, values: ArrayLike, *, domain: ArrayLike | None = None, method: str = "t",
-    confidence: float = 0.95,
+    design: Design, values: ArrayLike, *, domain: ArrayLike | Domains | None = None,
+    method: str = "t", confidence: float = 0.95,
 ) -> Estimates:  # fmt: skip
     """Estimate means, and shares where the values are 0 and 1.
 
@@ -122,12 +126,12 @@ def mean(
     array([0.51])
     """
     y = row_values(design, values)
-    found = ratio(design, y, np.ones(design.rows), domain=domain, confidence=confidence)
+    found = _relative(design, y, None, domains(design, domain), confidence)
     if method == "t":
         return found
-    given = y[~np.isnan(y)]
-    if ((given < 0) | (given > 1)).any():
-        raise MethodError(f"values: {given.min():g} to {given.max():g}; a share needs 0 to 1.")
+    bad = np.flatnonzero((y < 0) | (y > 1))
+    if bad.size:
+        raise MethodError(f"values: row {bad[0]} is {y[bad[0]]:g}; a share needs 0 to 1.")
     n = np.where(found.se > 0, found.n, found.n_eff)
     p = np.clip(found.estimate, 0, 1)
     ends = share_interval(p, found.se, found.df, n, method=method, confidence=confidence)
@@ -135,7 +139,7 @@ def mean(
 
 
 def ratio(
-    design: Design, top: ArrayLike, bottom: ArrayLike, *, domain: ArrayLike | None = None,
+    design: Design, top: ArrayLike, bottom: ArrayLike, *, domain: ArrayLike | Domains | None = None,
     confidence: float = 0.95,
 ) -> Estimates:  # fmt: skip
     """Estimate ratios of two totals.
@@ -167,19 +171,28 @@ def ratio(
     (array([1.]), array([0.5]))
     """
     y, x = row_values(design, top), row_values(design, bottom)
-    column, size = row_domains(design, domain)
-    known = np.where(np.isnan(y) | np.isnan(x), -1, column)
-    y, x = (np.where(known >= 0, part, 0.0) for part in (y, x))
-    up, down = (added(known, design.weights * part, size) for part in (y, x))
-    found = np.divide(up, down, out=np.full(size, np.nan), where=down != 0)
-    slope = np.append(np.nan_to_num(found), 0.0)[known]
-    base = np.append(np.where(down != 0, down, 1.0), 1.0)[known]
-    value = np.where(known >= 0, (y - slope * x) / base, 0.0)
-    return _finished(design, found, (value, known, size), (column, True), confidence)
+    return _relative(design, y, x, domains(design, domain), confidence)
+
+
+def _relative(
+    design: Design, y: Array, x: Array | None, parts: Domains, confidence: float
+) -> Estimates:
+    """Estimate Σ w y / Σ w x; without x, of the weights of those who answered."""
+    gone = np.isnan(y) | (parts.column < 0) | (False if x is None else np.isnan(x))
+    y, w = np.where(gone, 0.0, y), np.where(gone, 0.0, design.weights)
+    up, weighted = parts.sum(w * y), parts.sum(w)
+    x = None if x is None else np.where(gone, 0.0, x)
+    down = weighted if x is None else parts.sum(w * x)
+    base = np.where(down != 0, down, 1.0)
+    found = np.where(down != 0, up / base, np.nan)
+    slope = parts.spread(np.nan_to_num(found))
+    value = (y - (slope if x is None else slope * x)) / parts.spread(base, 1.0)
+    rows = (np.where(gone, 0.0, value), gone, w)
+    return _finished(design, (found, weighted), rows, parts, (True, confidence))
 
 
 def nps(
-    design: Design, values: ArrayLike, *, domain: ArrayLike | None = None,
+    design: Design, values: ArrayLike, *, domain: ArrayLike | Domains | None = None,
     ends: tuple[float, float] = (6, 9), small: float = 100, confidence: float = 0.95,
 ) -> Estimates:  # fmt: skip
     """Estimate net promoter scores.
@@ -219,57 +232,51 @@ def nps(
     """
     y = row_values(design, values)
     score = np.where(np.isnan(y), np.nan, (y >= ends[1]) * 1.0 - (y <= ends[0]))
-    found = mean(design, score, domain=domain, confidence=confidence)
-    either = mean(design, np.abs(score), domain=domain).estimate
+    parts = domains(design, domain)
+    found = mean(design, score, domain=parts, confidence=confidence)
+    w = np.where(np.isnan(score), 0.0, design.weights)
+    up, down = parts.sum(w * np.abs(np.nan_to_num(score))), parts.sum(w)
+    either = np.divide(up, down, out=np.full(parts.size, np.nan), where=down > 0)
     worth = np.where(found.se > 0, found.n, found.n_eff)
     spread = either - found.estimate**2
     worth = effective(0.5, found.se / np.sqrt(4 * np.maximum(spread, 1e-12)), found.df, worth)
-    up, down = (worth * (either + sign * found.estimate) / 2 for sign in (1, -1))
-    few = adjusted_wald_nps(up, down, worth, confidence=confidence)
+    more, less = (worth * (either + sign * found.estimate) / 2 for sign in (1, -1))
+    few = adjusted_wald_nps(more, less, worth, confidence=confidence)
     use = np.isfinite(few.low) & (found.n_eff < small)
     low, high = np.where(use, few.low, found.low), np.where(use, few.high, found.high)
     return found._replace(low=low, high=high)
 
 
 def _finished(
-    design: Design, estimate: Array, scores: tuple[Array, Codes, int],
-    domain: tuple[Codes, bool], confidence: float,
+    design: Design, sums: tuple[Array, Array], rows: tuple[Array, NDArray[np.bool_], Array],
+    parts: Domains, rule: tuple[bool, float],
 ) -> Estimates:  # fmt: skip
     """Add errors, sizes and flags."""
-    value, known, size = scores
-    weighted, answered = (added(known, part, size) for part in (design.weights, design.ones))
-    n = added(known, np.where(design.weights > 0, design.ones, 0.0), size)
-    held, relative = Scores((value,), (known,), size), domain[1]
-    psus, strata = support(design, domain[0], size)
-    met = support(design, known, size)[0]
-    df = psus - strata
-    spread = _spread(design, value, known, weighted)
+    (estimate, weighted), (value, gone, w), (relative, confidence) = sums, rows, rule
+    ones = np.where(gone, 0.0, design.ones)
+    answered, squared = parts.sum(ones), parts.sum(np.where(gone, 0.0, design.squared))
+    n = parts.sum(np.where(w > 0, ones, 0.0)) if design.idle else answered
+    psus = n if parts.places[0].entry is None else parts.met(design, w > 0)
+    base = np.where(weighted > 0, weighted, 1.0)
+    spread = parts.sum(w * value**2) / base
+    spread = np.maximum(spread if relative else spread - (estimate / base) ** 2, 0.0)
     even = relative & (np.sqrt(spread) * weighted <= CONSTANT * np.abs(estimate))
     flag = np.select(
-        [answered == 0, weighted == 0, n == 1, (met == 1) & relative, df < 1, even],
+        [answered == 0, weighted == 0, n == 1, (psus == 1) & relative, parts.df < 1, even],
         ["no_answer", "no_weight", "one_answer", "one_psu", "no_freedom", "constant"], "",
     )  # fmt: skip
-    known_error = np.isin(flag, ["", "constant", "no_freedom"])
+    held = Scores((value,), (parts,))
+    known = (flag == "") | (flag == "constant") | (flag == "no_freedom")
     found = np.where(even, 0.0, variance(design, held))
-    se = np.where(known_error, np.sqrt(found), np.nan)
+    se = np.where(known, np.sqrt(found), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        n_eff = weighted**2 / added(known, design.squared, size)
+        n_eff = weighted**2 / squared
         simple = weighted**2 * spread / (n - 1) * np.where(weighted > n, 1 - n / weighted, 1.0)
-        deff = np.where(known_error, found / simple, np.nan)
-        estimate = np.where(weighted > 0, estimate, np.nan)
-    half = t_quantile(confidence, df) * se
-    return Estimates(
-        estimate, se, estimate - half, estimate + half, df, n, n_eff, deff, flag, held
-    )  # fmt: skip
-
-
-def _spread(design: Design, value: Array, column: Codes, weighted: Array) -> Array:
-    """Weighted variance of the influence values within each estimate."""
-    size = np.where(weighted > 0, weighted, 1.0)
-    middle = added(column, design.weights * value, size.size) / size
-    away = value - np.append(middle, 0.0)[column]
-    found: Array = added(column, design.weights * away**2, size.size) / size
-    return found
+        deff = np.where(known, found / simple, np.nan)
+    estimate = np.where(weighted > 0, estimate, np.nan)
+    half = t_quantile(confidence, parts.df) * se
+    low, high = estimate - half, estimate + half
+    return Estimates(estimate, se, low, high, parts.df, n, n_eff, deff, flag, held)
 
 
 def t_quantile(confidence: float, df: Array) -> Array:

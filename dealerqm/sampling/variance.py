@@ -11,116 +11,253 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from dealerqm.errors import MethodError
 from dealerqm.sampling.design import Array, Codes, Design, Stage
 
 BLOCK = 4_000_000  # numbers held at once
-COLUMNS = 64  # estimates whose covariance is found at once
-SAME = 1e-13  # relative: weights of a cell that differ less are one weight
+
+
+class Place(NamedTuple):
+    """Where the rows stand in one stage: entries are units of a domain, groups their strata.
+
+    Attributes
+    ----------
+    entry : ndarray of int, shape (rows,), or None
+        Entry of each row from 1 on, 0 for none; None where every row is an entry.
+    group : ndarray of int, shape (entries,)
+        Stratum and domain of each entry, as one number from 1 on; 0 for none.
+    units : ndarray, shape (entries,)
+        Units that an entry stands for.
+    stratum, domain, absent : ndarray, shape (groups,)
+        Of each group, and the units of the stratum that have no row in the domain.
+    """
+
+    entry: Codes | None
+    group: Codes
+    units: Array
+    stratum: Codes
+    domain: Codes
+    absent: Array
+
+
+class Domains(NamedTuple):
+    """Domains of a design's rows, worked out once for many estimates.
+
+    Attributes
+    ----------
+    column : ndarray of int, shape (rows,)
+        Domain of each row, -1 for none; ``bins`` is one more.
+    size : int
+        Number of domains.
+    psus, strata : ndarray, shape (domains,)
+        How many of them have rows with weight.
+    places : tuple of Place
+        One per stage.
+    """
+
+    column: Codes
+    bins: Codes
+    size: int
+    psus: Array
+    strata: Array
+    places: tuple[Place, ...]
+
+    def sum(self, values: Array | None) -> Array:
+        """Add values of the rows up by domain; None counts rows."""
+        return _summed(self.bins, values, self.size)
+
+    def spread(self, values: Array, other: float = 0.0) -> Array:
+        """Give each row the value of its domain, another one outside."""
+        return np.append(other, values)[self.bins]
+
+    @property
+    def df(self) -> Array:
+        """Degrees of freedom: PSUs less strata."""
+        return self.psus - self.strata
+
+    def met(self, design: Design, used: NDArray[np.bool_]) -> Array:
+        """Count the PSUs of each domain that have some of these rows, with weight."""
+        return _met(design, self.places[0], used, self.size)[0]
 
 
 class Scores(NamedTuple):
-    """Influence values in blocks: a row has at most one value per block.
+    """Influence values of estimates, in blocks of one value per row.
 
     Attributes
     ----------
     value : tuple of ndarray, shape (rows,) each
-        Influence per unit of weight.
-    column : tuple of ndarray of int, shape (rows,) each
-        Estimate that the value belongs to, -1 for none; no two blocks share an estimate.
-    size : int
-        Number of estimates.
+        Influence per unit of weight; 0 for a row that does not count.
+    domain : tuple of Domains or None
+        Of each block, whose estimates are its domains; None is one estimate of all rows.
     """
 
     value: tuple[Array, ...]
-    column: tuple[Codes, ...]
-    size: int
+    domain: tuple[Domains | None, ...]
 
     @classmethod
     def of(cls, influence: ArrayLike) -> Scores:
-        """Take a matrix of influence values, shape (rows, estimates)."""
+        """Take influence values of any estimates, shape (rows, estimates)."""
         matrix = np.asarray(influence, float)
         matrix = matrix[:, None] if matrix.ndim == 1 else matrix
-        columns = [np.full(len(matrix), c, np.int64) for c in range(matrix.shape[1])]
-        return cls(tuple(matrix.T), tuple(columns), matrix.shape[1])
+        return cls(tuple(matrix.T), (None,) * matrix.shape[1])
 
-    def part(self, first: int, last: int) -> Scores:
-        """Return the estimates from the first up to the last, not included."""
-        columns = [np.where((c >= first) & (c < last), c - first, -1) for c in self.column]
-        kept = [i for i, column in enumerate(columns) if (column >= 0).any()]
-        return Scores(
-            tuple(self.value[i] for i in kept), tuple(columns[i] for i in kept), last - first
-        )
+    @property
+    def size(self) -> int:
+        """Number of estimates."""
+        return sum(1 if part is None else part.size for part in self.domain)
 
     def matrix(self, rows: int) -> sparse.csr_array:
         """Return the values as a sparse matrix, shape (rows, estimates)."""
-        kept = [np.flatnonzero(column >= 0) for column in self.column]
-        none = np.zeros(0, np.int64)
-        column = [c[keep] for c, keep in zip(self.column, kept, strict=True)]
-        value = [v[keep] for v, keep in zip(self.value, kept, strict=True)]
-        places = (np.concatenate([none, *kept]), np.concatenate([none, *column]))
-        values = np.concatenate([none.astype(float), *value])
-        return sparse.csr_array((values, places), shape=(rows, self.size))
+        places, values, shift = [np.zeros((2, 0), np.int64)], [np.zeros(0)], 0
+        for value, domain in zip(self.value, self.domain, strict=True):
+            column = np.zeros(rows, np.int64) if domain is None else domain.column
+            held = np.flatnonzero(column >= 0)
+            places.append(np.array([held, column[held] + shift]))
+            values.append(value[held])
+            shift += 1 if domain is None else domain.size
+        where = np.concatenate(places, axis=1)
+        return sparse.csr_array((np.concatenate(values), tuple(where)), shape=(rows, self.size))
 
 
-def added(column: Codes, values: Array | None, size: int) -> Array:
-    """Add values up by column.
-
-    Parameters
-    ----------
-    column : ndarray of int, shape (rows,)
-        From 0 on; -1 belongs nowhere.
-    values : ndarray, shape (rows,), or None
-        What is added; None counts.
-    size : int
-        Number of columns.
-
-    Returns
-    -------
-    ndarray, shape (size,)
-        Sums.
-
-    Examples
-    --------
-    >>> added(np.array([0, 1, -1, 0]), np.array([1.0, 2.0, 4.0, 8.0]), 2)
-    array([9., 2.])
-    """
-    return np.bincount(column + 1, values, size + 1)[1:].astype(float)
+# ---------------------------------------------------------------- rows and domains
 
 
-def support(design: Design, column: Codes, size: int) -> tuple[Array, Array]:
-    """Count the PSUs and the strata that have rows with weight.
+def _summed(bins: Codes, values: Array | None, size: int) -> Array:
+    return np.bincount(bins, values, size + 1)[1:].astype(float, copy=False)
+
+
+def domains(design: Design, domain: ArrayLike | Domains | None = None) -> Domains:
+    """Work out the domains of a design's rows.
 
     Parameters
     ----------
     design : Design
         The sample.
-    column : ndarray of int, shape (rows,)
+    domain : array_like, shape (rows,), or None
+        Domain of each row from 0 on, -1 for none; or a mask of one domain. None is everybody.
+
+    Returns
+    -------
+    Domains
+        To be given to estimates in place of the array; itself where that was done already.
+
+    Raises
+    ------
+    MethodError
+        If there is not one whole number or boolean per row.
+
+    Examples
+    --------
+    >>> from dealerqm.sampling.design import design
+    >>> found = domains(design([1, 1, 1, 1], psu=["a", "a", "b", "c"]), [0, 0, 0, 1])
+    >>> found.psus, found.strata
+    (array([2., 1.]), array([1., 1.]))
+    """
+    if isinstance(domain, Domains):
+        return domain
+    given = np.zeros(design.rows, np.int64) if domain is None else np.asarray(domain)
+    if given.shape != (design.rows,) or given.dtype.kind not in "biu":
+        raise MethodError(
+            f"domain: {given.dtype} of shape {given.shape}; give a number from 0 on (-1: none) or "
+            f"a mask for each of the {design.rows} rows; design.codes numbers labels."
+        )
+    column = np.where(given, 0, -1) if given.dtype.kind == "b" else given.astype(np.int64)
+    size = max(int(column.max(initial=-1)) + 1, 1)
+    places = tuple(_place(design, stage, column, size) for stage in design.stages)
+    psus, strata = _met(design, places[0], True, size)
+    return Domains(column, column + 1, size, psus, strata, places)
+
+
+def _place(design: Design, stage: Stage, column: Codes, size: int) -> Place:
+    entry, stratum, of, units = None, stage.stratum, column, design.ones
+    if stage.unit is not None:
+        entry, pairs = _paired(stage.unit, column, size)
+        stratum, of, units = stratum[pairs // size], pairs % size, np.ones(pairs.size)
+    group, pairs = _paired(stratum, of, size)
+    layer = pairs // size
+    absent = stage.sampled[layer] - _summed(group, units, pairs.size)
+    return Place(entry, group, units, layer, pairs % size, absent)
+
+
+def _paired(outer: Codes, column: Codes, size: int) -> tuple[Codes, Codes]:
+    """Give pairs of a unit and a domain numbers from 1 on; 0 where there is no domain."""
+    code = np.where(column >= 0, outer * size + column + 1, 0)
+    top = (int(outer.max(initial=-1)) + 1) * size
+    if top <= BLOCK:
+        return code, np.arange(top)
+    pairs = np.unique(code[code > 0])
+    return np.where(code > 0, np.searchsorted(pairs, code) + 1, 0), pairs - 1
+
+
+def support(design: Design, column: ArrayLike, size: int) -> tuple[Array, Array]:
+    """Count the PSUs and the strata of domains that have rows with weight.
+
+    Parameters
+    ----------
+    design : Design
+        The sample.
+    column : array_like of int, shape (rows,)
         Domain of each row, -1 for none.
     size : int
         Number of domains.
 
     Returns
     -------
-    (ndarray, ndarray)
-        PSUs and strata per domain; their difference is the degrees of freedom.
-
-    Examples
-    --------
-    >>> from dealerqm.sampling.design import design
-    >>> found = design([1, 1, 1, 1], psu=["a", "a", "b", "c"])
-    >>> support(found, np.array([0, 0, 0, 1]), 2)
-    (array([2., 1.]), array([1., 1.]))
+    (ndarray, ndarray), shape (domains,) each
+        PSUs and strata; their difference is the degrees of freedom.
     """
-    stage = design.stages[0]
-    used = np.where(design.weights > 0, column, -1)
-    strata = _distinct(stage.of_rows, used, size)
-    if stage.unit is not None:
-        return _distinct(stage.unit, used, size), strata
-    return added(used, design.ones, size), strata
+    return _met(design, _place(design, design.stages[0], np.asarray(column), size), True, size)
+
+
+def _met(
+    design: Design, place: Place, rows: NDArray[np.bool_] | bool, size: int
+) -> tuple[Array, Array]:
+    """Count the units and the strata of a stage that have some of these rows, with weight."""
+    groups, used = place.domain.size, rows & (design.weights > 0)
+    if place.entry is None:
+        units = _summed(np.where(used, place.group, 0), design.ones, groups)
+    else:
+        seen = _summed(np.where(used, place.entry, 0), None, place.group.size) > 0
+        units = _summed(place.group[seen], None, groups)
+    strata = (units > 0).astype(float)
+    return added(place.domain, units, size), added(place.domain, strata, size)
+
+
+def row_values(design: Design, values: ArrayLike) -> Array:
+    """Check that there is a finite number or NaN for each row of a design.
+
+    Parameters
+    ----------
+    design : Design
+        The sample.
+    values : array_like, shape (rows,)
+        Numbers.
+
+    Returns
+    -------
+    ndarray, shape (rows,)
+        The same numbers.
+
+    Raises
+    ------
+    MethodError
+        If the number of rows differs or a value is infinite.
+    """
+    found = np.asarray(values, float)
+    if found.shape != (design.rows,):
+        raise MethodError(
+            f"values: shape {found.shape}; the design has {design.rows} rows; give one each."
+        )
+    if (bad := np.isinf(found)).any():
+        first = int(np.flatnonzero(bad)[0])
+        raise MethodError(f"values: row {first} is infinite; allowed: numbers, NaN for no answer.")
+    return found
+
+
+# ---------------------------------------------------------------- variances
 
 
 def variance(design: Design, scores: Scores) -> Array:
@@ -149,62 +286,38 @@ def variance(design: Design, scores: Scores) -> Array:
     Examples
     --------
     >>> from dealerqm.sampling.design import design
-    >>> variance(design([10, 10], psu=["a", "b"]), Scores.of([1, 3]))  # z = 10, 30; 2/1 (100+100)
+    >>> sample = design([10, 10], psu=["a", "b"])
+    >>> variance(sample, Scores.of([1, 3]))  # z = 10 and 30; 2/1 · (100 + 100)
     array([400.])
     """
-    found = np.zeros(scores.size)
     if design.calibrations:
-        for first in range(0, scores.size, COLUMNS):
-            last = min(first + COLUMNS, scores.size)
-            found[first:last] = np.diag(covariance(design, scores.part(first, last)))
-        return found
-    for value, column in zip(scores.value, scores.column, strict=True):
-        for stage in design.stages:
-            found += _between(design, stage, value, column, scores.size)
-    return found
+        parts = [(away**2).T @ scale for away, scale in _deviations(design, scores)]
+        return np.asarray(np.sum(parts, axis=0), float)
+    found = []
+    for value, given in zip(scores.value, scores.domain, strict=True):
+        domain = given or domains(design)
+        each = zip(design.stages, domain.places, strict=True)
+        inside = np.concatenate([_between(design, stage, place, value) for stage, place in each])
+        column = np.concatenate([place.domain for place in domain.places])
+        found.append(added(column, inside, domain.size))
+    return np.concatenate(found)
 
 
-def _between(design: Design, stage: Stage, value: Array, column: Codes, size: int) -> Array:
-    """Variance between units of one stage, estimate by estimate."""
-    total, count, inner = design.weights * value, design.ones, np.zeros(1)
-    stratum, entry = stage.stratum, column
-    if stage.unit is not None:
-        code, pairs = _paired(stage.unit, column, size)
-        total = added(code, total, pairs.size)
-        stratum, entry, count = stratum[pairs // size], pairs % size, np.ones(pairs.size)
-    elif design.count is not None:
-        inner = _inner(design) * value**2
-    code, pairs = _paired(stratum, entry, size)
-    layer = pairs // size
-    middle = added(code, total, pairs.size) / stage.sampled[layer] * stage.centred[layer]
-    away = total / np.maximum(count, 1) - np.append(middle, 0.0)[code]
-    inside = added(code, count * away**2 + inner, pairs.size)
-    absent = (stage.sampled[layer] - added(code, count, pairs.size)) * middle**2
-    return added(pairs % size, stage.scale[layer] * (inside + absent), size)
-
-
-def _inner(design: Design) -> Array:
-    """Squared deviations of the weights inside each cell."""
-    even = design.weights**2 / np.maximum(design.ones, 1)
-    spread = design.squared - even
-    return np.where(spread > SAME * design.squared, spread, 0.0)
-
-
-def _paired(outer: Codes, column: Codes, size: int) -> tuple[Codes, Codes]:
-    """Give pairs of a unit and an estimate numbers; -1 where there is no estimate."""
-    code = np.where(column >= 0, outer * size + column, -1)
-    top = (int(outer.max(initial=-1)) + 1) * size
-    if top <= BLOCK:
-        return code, np.arange(top)
-    pairs = np.unique(code[code >= 0])
-    return np.where(code >= 0, np.searchsorted(pairs, code), -1), pairs
-
-
-def _distinct(outer: Codes, column: Codes, size: int) -> Array:
-    """Count the different units of each column."""
-    code, pairs = _paired(outer, column, size)
-    seen = added(code, None, pairs.size) > 0
-    return added(pairs[seen] % size, None, size)
+def _between(design: Design, stage: Stage, place: Place, value: Array) -> Array:
+    """Squared deviations of a stage's units from their stratum, by group."""
+    total, groups = design.weights * value, place.domain.size
+    if place.entry is not None:
+        total = _summed(place.entry, total, place.group.size)
+    middle = _summed(place.group, total, groups)
+    middle *= stage.centred[place.stratum] / stage.sampled[place.stratum]
+    cells = place.entry is None and design.count is not None
+    away = total / np.maximum(place.units, 1) if cells else total
+    away = away - np.append(0.0, middle)[place.group]
+    part = away**2
+    if cells:
+        part = place.units * part + design.inner * value**2
+    inside = _summed(place.group, part, groups) + place.absent * middle**2
+    return stage.scale[place.stratum] * inside
 
 
 def covariance(design: Design, scores: Scores) -> Array:
@@ -225,44 +338,42 @@ def covariance(design: Design, scores: Scores) -> Array:
     Examples
     --------
     >>> from dealerqm.sampling.design import design
-    >>> covariance(design([10, 10]), Scores.of([[1, 3], [3, 1]]))
+    >>> sample = design([10, 10])
+    >>> covariance(sample, Scores.of([[1, 3], [3, 1]]))
     array([[ 400., -400.],
            [-400.,  400.]])
     """
-    values = scores.matrix(design.rows)
-    model, slopes = _explained(design, values)
     found = np.zeros((scores.size, scores.size))
-    for stage in design.stages:
-        for away, scale in _deviations(design, stage, values, model, slopes):
-            found += away.T @ (away * scale[:, None])
+    for away, scale in _deviations(design, scores):
+        found += away.T @ (away * scale[:, None])
     return found
 
 
-def _deviations(
-    design: Design, stage: Stage, values: sparse.csr_array, model: sparse.csr_array, slopes: Array
-) -> Iterator[tuple[Array, Array]]:
+def _deviations(design: Design, scores: Scores) -> Iterator[tuple[Array, Array]]:
     """Yield deviations of units from their stratum, all estimates side by side, and factors."""
+    values = scores.matrix(design.rows)
+    model, slopes = _explained(design, values)
 
-    def summed(group: Codes, weights: Array, size: int) -> Array:
+    def gathered(group: Codes, weights: Array, size: int) -> Array:
         add = sparse.csr_array((weights, (group, np.arange(group.size))), (size, group.size))
         total: Array = (add @ values).toarray() - (add @ model) @ slopes
         return total
 
-    strata, mean = stage.sampled.size, stage.centred / stage.sampled
-    middle = summed(stage.of_rows, design.weights, strata) * mean[:, None]
-    if stage.unit is not None:
-        totals = summed(stage.unit, design.weights, stage.stratum.size)
-        yield totals - middle[stage.stratum], stage.scale[stage.stratum]
-        return
-    count, inner = design.ones, _inner(design)
-    step = max(1, BLOCK // max(values.shape[1], 1))
-    for first in range(0, design.rows, step):
-        rows = slice(first, first + step)
-        stratum = stage.stratum[rows]
-        rest = values[rows].toarray() - model[rows] @ slopes
-        each = design.weights[rows] / np.maximum(count[rows], 1)
-        yield rest * each[:, None] - middle[stratum], stage.scale[stratum] * count[rows]
-        yield rest, stage.scale[stratum] * inner[rows]
+    for stage in design.stages:
+        mean = stage.centred / stage.sampled
+        middle = gathered(stage.of_rows, design.weights, mean.size) * mean[:, None]
+        if stage.unit is not None:
+            totals = gathered(stage.unit, design.weights, stage.stratum.size)
+            yield totals - middle[stage.stratum], stage.scale[stage.stratum]
+            continue
+        step = max(1, BLOCK // max(scores.size, 1))
+        for first in range(0, design.rows, step):
+            rows = slice(first, first + step)
+            stratum, count = stage.stratum[rows], design.ones[rows]
+            rest = values[rows].toarray() - model[rows] @ slopes
+            each = design.weights[rows] / np.maximum(count, 1)
+            yield rest * each[:, None] - middle[stratum], stage.scale[stratum] * count
+            yield rest, stage.scale[stratum] * design.inner[rows]
 
 
 def _explained(design: Design, values: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
@@ -279,57 +390,3 @@ def _explained(design: Design, values: sparse.csr_array) -> tuple[sparse.csr_arr
         slopes = np.vstack([slopes, inverse @ (left / unit[:, None]) / unit[:, None]])
         model = sparse.csr_array(sparse.hstack([model, x]))
     return model, slopes
-
-
-def row_values(design: Design, values: ArrayLike) -> Array:
-    """Check that there is a finite number or NaN for each row of a design.
-
-    Parameters
-    ----------
-    design : Design
-        The sample.
-    values : array_like, shape (rows,)
-        Numbers.
-
-    Returns
-    -------
-    ndarray, shape (rows,)
-        The same numbers.
-    """
-    found = np.asarray(values, float)
-    if found.shape != (design.rows,):
-        raise MethodError(
-            f"values: shape {found.shape}; the design has {design.rows} rows; give one each."
-        )
-    if np.isinf(found).any():
-        first = int(np.flatnonzero(np.isinf(found))[0])
-        raise MethodError(f"values: row {first} is infinite; allowed: numbers, NaN for no answer.")
-    return found
-
-
-def row_domains(design: Design, domain: ArrayLike | None) -> tuple[Codes, int]:
-    """Check the domains of the rows and count them.
-
-    Parameters
-    ----------
-    design : Design
-        The sample.
-    domain : array_like, shape (rows,), or None
-        From 0 on, -1 for none; or a mask; None is one domain of everybody.
-
-    Returns
-    -------
-    (ndarray of int, int)
-        Domain of each row, -1 for none, and how many there are.
-    """
-    if domain is None:
-        return np.zeros(design.rows, np.int64), 1
-    found = np.asarray(domain)
-    if found.shape != (design.rows,) or found.dtype.kind not in "biu":
-        raise MethodError(
-            f"domain: {found.dtype} of shape {found.shape}; give a number from 0 on (-1: none) or "
-            f"a mask for each of the {design.rows} rows; design.codes numbers labels."
-        )
-    if found.dtype.kind == "b":
-        return np.where(found, 0, -1), 1
-    return found.astype(np.int64, copy=False), max(int(found.max(initial=-1)) + 1, 1)
