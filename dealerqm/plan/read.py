@@ -87,7 +87,7 @@ def read(text: str, source: str = "plan.toml") -> Plan:
     contracts["survey_responses"] = survey.with_items(
         sections.items(raw["instrument"], survey, source)
     )
-    sections.margins(settings["survey"]["margins"], contracts, source)
+    sections.survey(settings["survey"], contracts, source)
     factors = sections.factors(raw["instrument"], source)
     kpis = KpiReader(source, raw, contracts, {factor.name for factor in factors}).kpis()
     return Plan(

@@ -106,7 +106,7 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "field_days": _whole(1), "event_days": _whole(1), "waves": _whole(1), "top_box": _number(0),
         "complete": _inside, "partial": _inside,
         "call_back": _table({"score": _number(0), "within": check.span, "purposes": _words}),
-        "outlier_gap": _number(0, 1), "false_discovery": _inside,
+        "outlier_gap": _number(0, 1), "false_discovery": _inside, "collinear": _number(1),
         "population": check.label, "expectations": check.label,
         "quality": _table({
             "straight_items": _whole(2), "hurried": _inside,
@@ -115,7 +115,8 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
             "treat": _table(dict.fromkeys(("straight", "hurried", "duplicate", "coached"), _TREAT)),
         }),
         "weighting": _table({
-            "classes": _whole(2), "class_answers": _whole(1), "trim": _number(1), "gap": _inside,
+            "classes": _whole(2), "class_answers": _whole(1), "level_answers": _whole(1),
+            "trim": _number(1), "gap": _inside,
         }),
         "margins": _mapping,
     },
