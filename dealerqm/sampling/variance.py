@@ -223,7 +223,7 @@ def _met(
         seen = _summed(np.where(used, place.entry, 0), None, place.group.size) > 0
         units = _summed(place.group[seen], None, groups)
     strata = (units > 0).astype(float)
-    return added(place.domain, units, size), added(place.domain, strata, size)
+    return _summed(place.domain + 1, units, size), _summed(place.domain + 1, strata, size)
 
 
 def row_values(design: Design, values: ArrayLike) -> Array:
@@ -299,7 +299,7 @@ def variance(design: Design, scores: Scores) -> Array:
         each = zip(design.stages, domain.places, strict=True)
         inside = np.concatenate([_between(design, stage, place, value) for stage, place in each])
         column = np.concatenate([place.domain for place in domain.places])
-        found.append(added(column, inside, domain.size))
+        found.append(_summed(column + 1, inside, domain.size))
     return np.concatenate(found)
 
 
