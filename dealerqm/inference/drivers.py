@@ -1,7 +1,7 @@
-"""What drives satisfaction: how much of its variance each item explains, and how sure that is.
+"""What drives satisfaction, and how sure that is: importance, its stability, priorities.
 
-Importance is a function of one correlation matrix, so replicates are a stack of matrices and cost
-little. Drivers are named in messages by their column, counted from 0.
+Every measure is a smooth function of the correlations and means of a sample, so its error is that
+of its influence values under the design. Items are named in messages by their column, from 0.
 """
 
 from __future__ import annotations
@@ -10,151 +10,338 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
 
-from dealerqm.errors import MethodError
+from dealerqm.errors import MethodError, unknown
+from dealerqm.inference.sample import Subset, Test, joint
+from dealerqm.sampling.design import Design
+from dealerqm.stats.importance import Importance, importance
+from dealerqm.stats.intervals import Interval
 
 Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-MOST = 20  # drivers; 2^20 subsets still fit
-PIVOT = 1e-10  # share of a driver's variance below which others determine it
-BATCH = 1 << 22  # numbers held at once by the subsets of replicates
+STEP = 1e-5  # of a correlation, for slopes; smaller where drivers are close to dependent
+CLOSE = 1e-7  # smallest eigenvalue of the drivers' correlations at which slopes still exist
+MEASURES = ("lmg", "relative", "correlation")
 
 
-class Importance(NamedTuple):
-    """Measures of importance; arrays of shape (…, drivers) except ``r2`` of shape (…,).
+class Drivers(NamedTuple):
+    """Importance of drivers with design-based intervals; arrays of shape (drivers,).
 
     Attributes
     ----------
-    r2 : ndarray
-        Share of the outcome's variance that all drivers explain.
-    lmg : ndarray
-        Its split by the average gain over all orders of the drivers.
-    relative : ndarray
-        Its split by Johnson's relative weights.
-    beta, pratt : ndarray
-        Standardised coefficients, and these times the correlation; may be below 0.
-    first, last : ndarray
-        Gain of a driver alone, and on top of all others.
-    vif : ndarray
-        Variance inflation; infinite where other drivers determine this one.
+    measures : Importance
+        All measures; ``vif`` and ``dependent`` tell of collinearity.
+    value, share : Interval
+        Importance by the chosen measure, and its share of ``r2``; NaN ends where drivers determine
+        each other.
+    r2 : Interval
+        Explained share of the outcome's variance; scalars.
+    freedom, n : float
+        PSUs less strata, and respondents used.
+    influence : ndarray, shape (rows used, drivers)
+        Of the shares, per unit of weight.
+    sample : Subset
+        The rows used.
     """
 
-    r2: Array
-    lmg: Array
-    relative: Array
-    beta: Array
-    pratt: Array
-    first: Array
-    last: Array
-    vif: Array
-
-    @property
-    def dependent(self) -> Flags:
-        """Drivers that others determine exactly: their importance is split by convention."""
-        result: Flags = ~np.isfinite(self.vif)
-        return result
+    measures: Importance
+    value: Interval
+    share: Interval
+    r2: Interval
+    freedom: float
+    n: float
+    influence: Array
+    sample: Subset
 
 
-def importance(correlation: ArrayLike) -> Importance:
-    """Split the explained variance over drivers.
+def drivers(
+    x: ArrayLike, y: ArrayLike, design: Design, *, domain: ArrayLike | None = None,
+    measure: str = "lmg", confidence: float = 0.95,
+) -> Drivers:  # fmt: skip
+    """Measure how much of the outcome each item explains.
 
     Parameters
     ----------
-    correlation : array_like, shape (…, drivers + 1, drivers + 1)
-        Correlations, the outcome last; leading dimensions are replicates.
+    x : array_like, shape (rows, drivers)
+        Answers to the items; rows with a missing one are left out.
+    y : array_like, shape (rows,)
+        Outcome, such as overall satisfaction.
+    design : Design
+        The sample; its weights weight the correlations.
+    domain : array_like of bool, shape (rows,), or None
+        Rows that the analysis is about, such as a wave.
+    measure : str
+        ``lmg``, or ``relative`` for Johnson's weights.
+    confidence : float
+        Two-sided level.
 
     Returns
     -------
-    Importance
+    Drivers
         See there.
 
     Raises
     ------
     MethodError
-        No driver, or more than 20.
+        Not more rows than drivers and outcome, an item that never varies, an unknown measure.
 
     Notes
     -----
-    LMG: R² of all 2^p subsets by one sweep per driver over all subsets at once, a driver that
-    others determine adding nothing (generalised inverse). Johnson: (Λ²)(Λ⁻¹r)² with Λ the
-    symmetric root of the drivers' correlations.
+    Influence of a row on a correlation: zᵢzⱼ - r(zᵢ² + zⱼ²)/2; slopes of the measure by central
+    differences. Student intervals on the log (R²: the logit). With 16 drivers some seconds.
 
-    Source: Lindeman, Merenda and Gold (1980), p. 119; Grömping (2007), The American Statistician
-    61, 139; Johnson (2000), Multivariate Behavioral Research 35, 1; reference cases
-    ``survey/drivers``.
+    Source: ``stats.importance``; Deville (1999), Survey Methodology 25, 193 (influence values);
+    reference cases ``survey/drivers``.
 
     Examples
     --------
-    >>> found = importance([[1, 0, 0.6], [0, 1, 0.5], [0.6, 0.5, 1]])
-    >>> found.lmg.round(2), found.relative.round(2), round(float(found.r2), 2)
-    (array([0.36, 0.25]), array([0.36, 0.25]), 0.61)
+    >>> from dealerqm.sampling.design import design
+    >>> x, y = [[1, 2], [2, 1], [3, 3], [4, 6], [5, 4]], [1, 2, 3, 4, 6]
+    >>> found = drivers(x, y, design([1] * 5))
+    >>> bool(found.share.estimate[0] > 0.5), bool((found.value.low > 0).all())
+    (True, True)
     """
-    r = np.asarray(correlation, float)
-    p = r.shape[-1] - 1
-    if not 1 <= p <= MOST:
+    if measure not in MEASURES[:2]:
+        raise MethodError(unknown("measure", measure, MEASURES[:2]))
+    sample, z, _ = _standard(x, y, design, domain)
+    r = (sample.weights[:, None] * z).T @ z / sample.weights.sum()
+    measures = importance(r)
+    value, total = getattr(measures, measure), float(measures.r2)
+    raw = _influence(r, z, measure, sample)
+    share = value / total
+    influence = (raw - share * raw.sum(axis=1, keepdims=True)) / total
+    left = sample.freedom
+    t = sample.t(confidence)
+    value_ends = _logged(value, t * sample.errors(raw))
+    share_ends = _logged(share, t * sample.errors(influence))
+    half = t * sample.errors(raw.sum(axis=1, keepdims=True))[0] / (total * (1 - total))
+    middle = special.logit(total)
+    r2 = Interval(*(np.asarray(special.expit(middle + s * half)) for s in (0, -1, 1)))
+    return Drivers(measures, value_ends, share_ends, r2, left, sample.n, influence, sample)
+
+
+class Stability(NamedTuple):
+    """Whether drivers kept their importance from one wave to another; shape (drivers,).
+
+    Attributes
+    ----------
+    change : Interval
+        Second share of importance less the first.
+    p : ndarray
+        Two-sided, for each driver alone; adjust over the family.
+    overall : Test
+        That no share changed.
+    tau : float
+        Kendall's τ between the two orders of drivers.
+    """
+
+    change: Interval
+    p: Array
+    overall: Test
+    tau: float
+
+
+def stability(first: Drivers, second: Drivers, *, confidence: float = 0.95) -> Stability:
+    """Compare the importance of drivers between two waves of one design.
+
+    Parameters
+    ----------
+    first, second : Drivers
+        Of two domains of the same design; stores in both lend their covariance.
+    confidence : float
+        Two-sided level.
+
+    Returns
+    -------
+    Stability
+        See there.
+
+    Raises
+    ------
+    MethodError
+        Two designs or sets of drivers, or drivers that determine each other.
+
+    Notes
+    -----
+    The influence of a change is the difference of the influences; F on drivers - 1 shares.
+
+    Examples
+    --------
+    >>> from dealerqm.sampling.design import design
+    >>> rng = np.random.default_rng(1)
+    >>> x = rng.normal(size=(80, 2))
+    >>> y, wave = x @ [1, 0.5] + rng.normal(size=80), np.arange(80) % 2
+    >>> sample = design([1] * 80)
+    >>> both = [drivers(x, y, sample, domain=wave == w) for w in (0, 1)]
+    >>> bool(stability(*both).overall.p > 0.01)
+    True
+    """
+    design, p = first.sample.design, first.share.estimate.size
+    if second.sample.design is not design or second.share.estimate.size != p:
+        raise MethodError("waves: of two designs or sets of drivers; give two domains of one.")
+    whole = np.zeros((2, design.rows, p))
+    for part, found in zip(whole, (first, second), strict=True):
+        part[found.sample.use] = found.influence
+    if not np.isfinite(whole).all() or p < 2:  # noqa: PLR2004
         raise MethodError(
-            f"drivers: {p} given; allowed: 1 to {MOST}. Join items that measure the same thing."
+            "waves: drivers determine each other, or there is one; leave repeats out."
         )
-    shape = r.shape[:-2]
-    stack = r.reshape(-1, p + 1, p + 1)
-    lot = max(1, BATCH >> p)
-    parts = [_split(stack[i : i + lot]) for i in range(0, len(stack), lot)]
-    r2, lmg, last = (np.concatenate(piece) for piece in zip(*parts, strict=True))
-    relative, beta, vif = _linear(stack)
-    simple = stack[:, :p, p]
-    wide = (
-        v.reshape(*shape, p) for v in (lmg, relative, beta, beta * simple, simple**2, last, vif)
+    both = Subset(design, first.sample.use | second.sample.use)
+    variance = both.spread((whole[1] - whole[0])[both.use])
+    gap, left = second.share.estimate - first.share.estimate, both.freedom
+    se = np.sqrt(np.diag(variance))
+    half = both.t(confidence) * se
+    return Stability(
+        Interval(gap, gap - half, gap + half),
+        2 * special.stdtr(left, -np.abs(gap / se)),
+        joint(gap[1:], variance[1:, 1:], left),
+        float(stats.kendalltau(first.share.estimate, second.share.estimate).statistic),
     )
-    return Importance(r2.reshape(shape), *wide)
 
 
-def _split(stack: Array) -> tuple[Array, Array, Array]:
-    """R², LMG and last gains of a batch of matrices."""
-    p = stack.shape[-1] - 1
-    r2 = _subsets(stack)
-    size = np.bitwise_count(np.arange(2 ** (p - 1)))
-    weight = 1 / (p * _binomial(p - 1)[size])
-    lmg, last = np.empty((len(stack), p)), np.empty((len(stack), p))
-    for j in range(p):
-        halves = r2.reshape(len(stack), -1, 2, 2**j)
-        gain = (halves[:, :, 1] - halves[:, :, 0]).reshape(len(stack), -1)
-        lmg[:, j], last[:, j] = gain @ weight, gain[:, -1]
-    return r2[:, -1], lmg, last
+class Priorities(NamedTuple):
+    """Importance-performance map; arrays of shape (items,).
+
+    Attributes
+    ----------
+    importance, performance : Interval
+        Of each item; performance is its mean.
+    cut_importance, cut_performance : float
+        Means over the items.
+    chance_important, chance_good : ndarray
+        Chance that the item is above each cut.
+    quadrant : tuple of str
+        ``concentrate`` (important, poor), ``keep`` (important, good), ``overkill`` (good only),
+        ``low`` (neither).
+    sure : ndarray of bool
+        Whether both sides are told by the data.
+    """
+
+    importance: Interval
+    performance: Interval
+    cut_importance: float
+    cut_performance: float
+    chance_important: Array
+    chance_good: Array
+    quadrant: tuple[str, ...]
+    sure: NDArray[np.bool_]
 
 
-def _subsets(stack: Array) -> Array:
-    """R² of every subset; bit j of the place tells whether driver j is in."""
-    rest = stack[:, None]
-    while rest.shape[-1] > 1:
-        pivot, column, inner = rest[..., 0, 0], rest[..., 1:, 0], rest[..., 1:, 1:]
-        scale = np.divide(1.0, pivot, out=np.zeros_like(pivot), where=pivot > PIVOT)
-        swept = column[..., :, None] * column[..., None, :]
-        swept *= -scale[..., None, None]
-        swept += inner
-        rest = np.concatenate([inner, swept], axis=1)
-    result: Array = 1 - rest[..., 0, 0]
+def priorities(
+    x: ArrayLike, y: ArrayLike, design: Design, *, domain: ArrayLike | None = None,
+    measure: str = "correlation", confidence: float = 0.95,
+) -> Priorities:  # fmt: skip
+    """Map items by importance and performance, with the doubt about their place.
+
+    Parameters
+    ----------
+    x, y, design, domain, confidence
+        As for :func:`drivers`.
+    measure : str
+        ``correlation`` with the outcome, ``lmg`` or ``relative``.
+
+    Returns
+    -------
+    Priorities
+        See there.
+
+    Raises
+    ------
+    MethodError
+        As for :func:`drivers`.
+
+    Notes
+    -----
+    Sides are judged by the difference to the mean over the items, whose error counts; an item is
+    sure where each difference has a chance of (1 + confidence)/2 or more to have its sign.
+
+    Source: Martilla and James (1977), Journal of Marketing 41, 77; reference case ``survey/ipa``.
+
+    Examples
+    --------
+    >>> from dealerqm.sampling.design import design
+    >>> found = priorities([[1, 5], [2, 4], [3, 5], [4, 4]], [1, 2, 3, 4], design([1] * 4))
+    >>> found.quadrant, found.cut_performance
+    (('concentrate', 'overkill'), 3.5)
+    """
+    if measure not in MEASURES:
+        raise MethodError(unknown("measure", measure, MEASURES))
+    sample, z, (means, scale) = _standard(x, y, design, domain)
+    r = (sample.weights[:, None] * z).T @ z / sample.weights.sum()
+    value = r[:-1, -1] if measure == "correlation" else getattr(importance(r), measure)
+    found, t, left = [], sample.t(confidence), sample.freedom
+    weight = _influence(r, z, measure, sample)
+    level = z[:, :-1] * scale[:-1] / sample.weights.sum()
+    for estimate, influence in ((value, weight), (means[:-1], level)):
+        half = t * sample.errors(influence)
+        gap = estimate - estimate.mean()
+        error = sample.errors(influence - influence.mean(axis=1, keepdims=True))
+        ratio = np.divide(gap, error, out=np.zeros(gap.size), where=error > 0)
+        chance = np.where(np.isfinite(error), special.stdtr(left, ratio), np.nan)
+        found.append((Interval(estimate, estimate - half, estimate + half), gap >= 0, chance))
+    (heavy, important, first), (good, well, second) = found
+    names = {(True, True): "keep", (True, False): "concentrate", (False, True): "overkill"}
+    quadrant = tuple(names.get(side, "low") for side in zip(important, well, strict=True))
+    sure = np.minimum(*(np.maximum(c, 1 - c) for c in (first, second))) >= (1 + confidence) / 2
+    cuts = (float(value.mean()), float(means[:-1].mean()))
+    return Priorities(heavy, good, *cuts, first, second, quadrant, sure)
+
+
+def _standard(
+    x: ArrayLike, y: ArrayLike, design: Design, domain: ArrayLike | None
+) -> tuple[Subset, Array, tuple[Array, Array]]:
+    """Rows used, their standardised items and outcome, and the means and deviations."""
+    items = np.asarray(x, float)
+    sample = Subset.of(design, domain, items, y)
+    both = np.column_stack([items[sample.use], np.asarray(y, float)[sample.use]])
+    w = sample.weights / sample.weights.sum()
+    if (w > 0).sum() <= both.shape[1]:
+        raise MethodError(
+            f"rows: {int((w > 0).sum())} with all answers for {both.shape[1] - 1} drivers; "
+            "allowed: more rows than drivers and outcome. Join items, or take a longer period."
+        )
+    flat = np.flatnonzero(np.ptp(both[w > 0], axis=0) == 0)
+    if flat.size:
+        name = "outcome" if flat[0] == items.shape[1] else f"item {flat[0]}"
+        raise MethodError(
+            f"x: {flat.size} columns never vary, the first is the {name} "
+            f"({both[w > 0][0, flat[0]]:g} in all rows); leave it out."
+        )
+    means = w @ both
+    scale = np.sqrt(w @ (both - means) ** 2)
+    return sample, (both - means) / scale, (means, scale)
+
+
+def _influence(r: Array, z: Array, measure: str, sample: Subset) -> Array:
+    """Influence of each row on a measure of importance, shape (rows used, drivers)."""
+    p = len(r) - 1
+    first, second = np.triu_indices(p + 1, 1)
+    least = np.linalg.eigvalsh(r[:p, :p])[0]
+    if measure == "correlation":
+        slopes = (second[:, None] == p) * np.eye(p + 1)[first, :p]
+    elif least < CLOSE:
+        return np.full((len(z), p), np.nan)
+    else:
+        step, pairs = min(STEP, float(least) / 100), np.arange(first.size)
+        moved = np.broadcast_to(r, (2, first.size, *r.shape)).copy()
+        for side, sign in ((0, 1), (1, -1)):
+            moved[side, pairs, first, second] += sign * step
+            moved[side, pairs, second, first] += sign * step
+        up, down = getattr(importance(moved), measure)
+        slopes = (up - down) / (2 * step)
+    squares = z**2 @ np.array([np.bincount(first, v, p + 1) + np.bincount(second, v, p + 1)
+                               for v in (slopes * r[first, second][:, None]).T]).T  # fmt: skip
+    crossed = sum(z[:, [i]] * (z[:, i + 1 :] @ slopes[first == i]) for i in range(p))
+    result: Array = (crossed - squares / 2) / sample.weights.sum()
     return result
 
 
-def _binomial(n: int) -> Array:
-    row = np.ones(n + 1)
-    for i in range(1, n + 1):
-        row[i] = row[i - 1] * (n - i + 1) / i
-    return row
-
-
-def _linear(stack: Array) -> tuple[Array, Array, Array]:
-    """Relative weights, standardised coefficients and variance inflation."""
-    p = stack.shape[-1] - 1
-    values, vectors = np.linalg.eigh(stack[:, :p, :p])
-    kept = values > PIVOT
-    root = np.sqrt(np.where(kept, values, 0.0))
-    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=kept)
-    turned = np.einsum("bji,bj->bi", vectors, stack[:, :p, p])
-    half = np.einsum("bij,bj->bi", vectors, inverse * turned)
-    symmetric = np.einsum("bik,bk,bjk->bij", vectors, root, vectors)
-    relative = np.einsum("bij,bj->bi", symmetric**2, half**2)
-    beta = np.einsum("bij,bj->bi", vectors, inverse**2 * turned)
-    vif = np.einsum("bik,bk->bi", vectors**2, inverse**2)
-    lost = np.einsum("bik,bk->bi", vectors**2, np.where(kept, 0.0, 1.0))
-    return relative, beta, np.where(lost > PIVOT, np.inf, vif)
+def _logged(value: Array, half: Array) -> Interval:
+    """Interval on the log; on the plain scale where the value is not above 0."""
+    known = value > 0
+    factor = np.exp(np.where(known, half, 0) / np.where(known, value, 1))
+    low, high = (
+        np.where(known, value / factor, value - half),
+        np.where(known, value * factor, value + half),
+    )
+    return Interval(value, low, high)

@@ -6,7 +6,7 @@ by their column, counted from 0.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -129,7 +129,7 @@ class Agreement(NamedTuple):
     n: float
 
 
-def cross_table(first: ArrayLike, second: ArrayLike) -> tuple[Array, list[object]]:
+def cross_table(first: ArrayLike, second: ArrayLike) -> tuple[Array, list[Any]]:
     """Count the pairs of codes that two raters gave.
 
     Parameters
@@ -308,10 +308,8 @@ def icc(ratings: ArrayLike, *, confidence: float = 0.95) -> Icc:
     low, high = (bottom - 1) / (bottom + k - 1), (top - 1) / (top + k - 1)
     low[1], high[1] = _random((objects, raters, error), (n, k), single[1], tail)
     each = (np.concatenate([v, k * v / (1 + (k - 1) * v)]) for v in (single, low, high))
-    twice = (
-        np.tile(v, 2) for v in (f, np.full(3, n - 1.0), freedom, stats.f.sf(f, n - 1, freedom))
-    )
-    return Icc(Interval(*each), *twice, n)
+    f, freedom = np.tile(f, 2), np.tile(freedom, 2)
+    return Icc(Interval(*each), f, np.full(6, n - 1.0), freedom, stats.f.sf(f, n - 1, freedom), n)
 
 
 def _random(
@@ -362,7 +360,7 @@ def complete(answers: ArrayLike, *, least: int = 3, what: str = "items") -> Arra
     x = np.asarray(answers, float)
     if x.ndim != 2 or x.shape[1] < 2:  # noqa: PLR2004
         raise MethodError(f"{what}: found shape {x.shape}; allowed: rows by at least two {what}.")
-    x = x[np.isfinite(x).all(axis=1)]
+    x = np.array(x[np.isfinite(x).all(axis=1)])
     if len(x) < least:
         raise MethodError(
             f"{what}: {len(x)} rows without a missing answer; allowed: at least {least}."
@@ -376,7 +374,8 @@ def complete(answers: ArrayLike, *, least: int = 3, what: str = "items") -> Arra
     return x
 
 
-def _alpha(covariance: Array) -> float:
+def _alpha(matrix: ArrayLike) -> float:
+    covariance = np.asarray(matrix, float)
     k = len(covariance)
     return k / (k - 1) * (1 - _ratio(float(np.trace(covariance)), float(covariance.sum())))
 
@@ -391,5 +390,5 @@ def _ratio(top: float, bottom: float) -> float:
     return top / bottom if bottom > 0 else float("nan")
 
 
-def _plain(codes: ArrayLike) -> list[object]:
-    return np.asarray(codes, object).tolist()
+def _plain(codes: ArrayLike) -> list[Any]:
+    return list(np.asarray(codes, object))

@@ -82,7 +82,7 @@ def adequacy(answers: ArrayLike) -> Adequacy:
     off = 1 - np.eye(k)
     simple, partial = ((off * m) ** 2 for m in (r, inverse / np.outer(scale, scale)))
     each = _divide(simple.sum(axis=0), (simple + partial).sum(axis=0))
-    whole = float(_divide(simple.sum(), (simple + partial).sum()))
+    whole = float(_divide(np.sum(simple), np.sum(simple + partial)))
     chisq = -(n - 1 - (2 * k + 5) / 6) * float(np.linalg.slogdet(r).logabsdet)
     freedom = k * (k - 1) / 2
     return Adequacy(whole, each, chisq, freedom, float(stats.chi2.sf(chisq, freedom)), n)
@@ -323,8 +323,8 @@ def _omega(loadings: Array, residual: Array, n: int, confidence: float) -> Inter
 
 
 def _invertible(x: Array) -> Array:
-    r: Array = np.corrcoef(x.T)
-    if np.linalg.eigvalsh(r)[0] < SINGULAR:
+    r = np.atleast_2d(np.corrcoef(x.T))
+    if float(np.linalg.eigvalsh(r)[0]) < SINGULAR:
         raise MethodError(
             f"items: one of {len(r)} is a sum of others, or there are only {len(x)} rows; "
             "leave the repeated item out (two that correlate at 1, or a total of others)."
@@ -334,5 +334,6 @@ def _invertible(x: Array) -> Array:
 
 def _divide(top: ArrayLike, bottom: ArrayLike) -> Array:
     top, bottom = np.asarray(top, float), np.asarray(bottom, float)
-    result: Array = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+    empty = np.full(top.shape, np.nan)
+    result: Array = np.divide(top, bottom, out=empty, where=bottom > 0)
     return result
