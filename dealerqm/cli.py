@@ -199,7 +199,90 @@ def register() -> None:
     """Keep the records that people write: improvements, risks, sign-offs and so on."""
 
 
-STATE = "state.sqlite"
+def _register(project: Path) -> Any:  # noqa: ANN401
+    """Open the register of a project with what notes on charts may name, once there are data."""
+    from dealerqm import registers, store
+    from dealerqm.review import project_plan
+
+    known = store.manifests(project)
+    scope = registers.scope(store.open_snapshot(project), project_plan(project)) if known else None
+    return registers.Register(project / registers.FILE, scope)
+
+
+def _decided(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say where, why, who and when."""
+    for option in (
+        click.option("--on", "day", type=DAY, required=True, help="Day, such as 2026-10-08."),
+        click.option("--by", required=True, help="Who decided."),
+        click.option("--reason", required=True, help="Why; for a remark, its text."),
+        click.option("--project", type=FOLDER, default=".", help="Project folder."),
+    ):
+        command = option(command)
+    return command
+
+
+def _decision(options: dict[str, Any]) -> Any:  # noqa: ANN401
+    from dealerqm.registers import Decision
+
+    return Decision(options["reason"], options["by"], options["day"].date())
+
+
+@register.command("exclude")
+@click.argument("kpi")
+@click.argument("unit")
+@click.argument("period")
+@_decided
+@_told
+def register_exclude(kpi: str, unit: str, period: str, **options: Any) -> None:  # noqa: ANN401
+    """Take one point out of the limits and verdicts of a chart; it is still shown."""
+    from dealerqm import registers
+
+    log = _register(options["project"])
+    click.echo(registers.exclude(log, (kpi, unit), period, _decision(options)))
+
+
+@register.command("annotate")
+@click.argument("kpi")
+@click.argument("unit")
+@click.argument("first")
+@click.argument("last")
+@_decided
+@_told
+def register_annotate(kpi: str, unit: str, first: str, last: str, **options: Any) -> None:  # noqa: ANN401
+    """Write a remark on a chart from one period to another."""
+    from dealerqm import registers
+
+    log = _register(options["project"])
+    click.echo(registers.annotate(log, (kpi, unit), first, last, _decision(options)))
+
+
+@register.command("rebase")
+@click.argument("kpi")
+@click.argument("unit")
+@click.argument("period")
+@click.option("--accept/--refuse", "accepted", required=True, help="Whether a new phase begins.")
+@_decided
+@_told
+def register_rebase(kpi: str, unit: str, period: str, **options: Any) -> None:  # noqa: ANN401
+    """Accept a new phase of a chart, or turn a proposal down."""
+    from dealerqm import registers
+
+    log, accepted = _register(options["project"]), options["accepted"]
+    chart = (kpi, unit)
+    click.echo(registers.rebase(log, chart, period, _decision(options), accepted=accepted))
+
+
+@register.command("withdraw")
+@click.argument("kind")
+@click.argument("key")
+@_decided
+@_told
+def register_withdraw(kind: str, key: str, **options: Any) -> None:  # noqa: ANN401
+    """Take back an annotation, exclusion or rebase; the log keeps it."""
+    from dealerqm import registers
+
+    done = registers.withdraw(_register(options["project"]), kind, key, _decision(options))
+    click.echo(f"{key}: {'withdrawn' if done else 'was withdrawn before'}")
 
 
 @register.command("import")
@@ -210,9 +293,7 @@ STATE = "state.sqlite"
 @_told
 def register_import(workbook: Path, project: Path, by: str, day: datetime) -> None:
     """Take over the changed rows of an Excel file; unchanged rows write nothing."""
-    from dealerqm.registers import Register
-
-    changes = Register(project / STATE).from_excel(workbook, at=day.date().isoformat(), by=by)
+    changes = _register(project).from_excel(workbook, at=day.date(), by=by)
     click.echo(f"{len(changes)} records changed")
 
 
@@ -222,9 +303,9 @@ def register_import(workbook: Path, project: Path, by: str, day: datetime) -> No
 @_told
 def register_export(workbook: Path, project: Path) -> None:
     """Write all current records to an Excel file."""
-    from dealerqm.registers import Register
+    from dealerqm.registers import FILE, Register
 
-    Register(project / STATE).to_excel(workbook)
+    Register(project / FILE).to_excel(workbook)
     click.echo(workbook.as_posix())
 
 
@@ -233,8 +314,8 @@ def register_export(workbook: Path, project: Path) -> None:
 @_told
 def register_verify(project: Path) -> None:
     """Check that no record was changed, lost or put in another order."""
-    from dealerqm.registers import Register
+    from dealerqm.registers import FILE, Register
 
-    log = Register(project / STATE)
+    log = Register(project / FILE)
     log.verify()
     click.echo(f"{len(log.log())} records in order")

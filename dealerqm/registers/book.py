@@ -10,14 +10,18 @@ from typing import Any
 import openpyxl
 import pandas as pd
 from openpyxl.styles import Font
+from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.worksheet import Worksheet
 
 from dealerqm.errors import IngestError, RegisterError, unknown
 from dealerqm.ingest import cells, read
-from dealerqm.registers.kinds import Kind, kinds
+from dealerqm.registers.checks import Change
+from dealerqm.registers.kinds import Kind, escaped, kinds
 
 KEY = "key"
 _FEN = 100
 _FREEZE = "B2"
+_TEXT = "@"
 
 
 def write(path: Path, states: Mapping[str, pd.DataFrame]) -> None:
@@ -45,9 +49,10 @@ def write(path: Path, states: Mapping[str, pd.DataFrame]) -> None:
             sheet.cell(1, place, head).font = Font(bold=True)
         for row, values in enumerate(_rows(state, kind), 2):
             for place, value in enumerate(values, 1):
-                cell = sheet.cell(row, place, value)
-                if isinstance(value, str):
-                    cell.data_type = "s"  # a text that starts with = stays a text
+                _put(sheet, row, place, value)
+        for place, column in enumerate(kind.fields.values(), 2):
+            if column.type == "text":  # 2026-05 that a person types stays a text
+                sheet.column_dimensions[get_column_letter(place)].number_format = _TEXT
         sheet.freeze_panes = _FREEZE
     draft = path.with_name(f".{path.name}")
     try:
@@ -59,6 +64,14 @@ def write(path: Path, states: Mapping[str, pd.DataFrame]) -> None:
             f"{path.name}: cannot be written ({error.strerror}); close it in Excel or name "
             "another file."
         ) from None
+
+
+def _put(sheet: Worksheet, row: int, place: int, value: Any) -> None:  # noqa: ANN401
+    text = isinstance(value, str)
+    cell = sheet.cell(row, place, escaped(value) if text else value)
+    if text:
+        cell.data_type = "s"  # a text that starts with = stays a text
+        cell.number_format = _TEXT
 
 
 def _rows(state: pd.DataFrame, kind: Kind) -> Iterator[tuple[object, ...]]:
@@ -74,7 +87,7 @@ def _cells(values: pd.Series, kind: str) -> list[object]:
     return [None if pd.isna(value) else value for value in values]
 
 
-def read_changes(path: Path) -> list[tuple[str, str, dict[str, Any]]]:
+def read_changes(path: Path) -> list[Change]:
     """Read what a workbook says about every object in it.
 
     Parameters
@@ -84,8 +97,8 @@ def read_changes(path: Path) -> list[tuple[str, str, dict[str, Any]]]:
 
     Returns
     -------
-    list of (str, str, dict)
-        Kind, key and fields, in the order of the sheets and rows; an empty cell is None.
+    list of Change
+        Kind, key, fields and place, in the order of the sheets and rows; an empty cell is None.
 
     Raises
     ------
@@ -104,7 +117,7 @@ def read_changes(path: Path) -> list[tuple[str, str, dict[str, Any]]]:
     return changes
 
 
-def _sheet(rows: list[list[str]], kind: Kind, place: str) -> list[tuple[str, str, dict[str, Any]]]:
+def _sheet(rows: list[list[str]], kind: Kind, place: str) -> list[Change]:
     header, body = rows[0], [(i, row) for i, row in enumerate(rows[1:], 2) if any(row)]
     names = [_field(head, kind, place) for head in header]
     if KEY not in names:
@@ -131,7 +144,11 @@ def _sheet(rows: list[list[str]], kind: Kind, place: str) -> list[tuple[str, str
                         f"expected {column.type} {wanted}."
                     )
                 fields[i][name] = None if missing[i] else values[i]
-    return [(kind.name, key, body) for key, body in zip(keys, fields, strict=True)]
+    heads = dict(zip(names, header, strict=True))
+    return [
+        Change(kind.name, key, values, f"{place}: row {number}", heads)
+        for key, values, (number, _) in zip(keys, fields, body, strict=True)
+    ]
 
 
 def _field(head: str, kind: Kind, place: str) -> str:

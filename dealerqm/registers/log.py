@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import pandas as pd
 
 from dealerqm.errors import RegisterError
 from dealerqm.registers import book
-from dealerqm.registers.kinds import checked, kind_of, kinds, series
+from dealerqm.registers.checks import Change, Scope, refuse
+from dealerqm.registers.kinds import checked, clean, kind_of, kinds, series
 
+FILE = "state.sqlite"  # in the project folder
 SCHEMA = 1
 LOG_COLUMNS = ("entry", "kind", "key", "fields", "at", "by", "why", "hash")
 _SEALED = ("entry", "kind", "key", "fields", "at", "by", "why", "before")
@@ -43,8 +45,6 @@ _ALL = "SELECT * FROM entry ORDER BY entry"
 _LAST = "SELECT entries, hash FROM head"
 _OF_KIND = "SELECT * FROM entry WHERE kind = ? ORDER BY entry"
 
-Change = tuple[str, str, Mapping[str, Any]]  # kind, key, fields
-
 
 class Register:
     """The register of a project, in one SQLite file that the first entry makes.
@@ -53,15 +53,17 @@ class Register:
     ----------
     path : Path
         ``state.sqlite`` of the project folder.
+    scope : Scope or None
+        What notes on charts may name; without it none can be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, scope: Scope | None = None) -> None:
         self.path = path
+        self.scope = scope
 
     def append(
-        self, kind: str, key: str, fields: Mapping[str, Any], *, at: datetime | str, by: str,
-        why: str,
-    ) -> int | None:  # fmt: skip
+        self, kind: str, key: str, fields: Mapping[str, Any], *, at: date | str, by: str, why: str
+    ) -> int | None:
         """Add an entry that sets some fields of one object; None clears a field.
 
         Parameters
@@ -70,7 +72,7 @@ class Register:
             What is written down, and the name of the object.
         fields : mapping
             Field to value; fields not named stay as they are.
-        at, by, why : datetime or ISO text, str, str
+        at, by, why : date, datetime or ISO text, str, str
             When, who and for what reason; supplied by the caller.
 
         Returns
@@ -83,8 +85,63 @@ class Register:
         RegisterError
             If a kind, field or value is not allowed, or the file cannot be written.
         """
-        written = self._append([(kind, key, fields)], at, by, why)
+        written = self.extend([Change(kind, key, fields)], at=at, by=by, why=why)
         return written[0] if written else None
+
+    def extend(self, changes: Sequence[Change], *, at: date | str, by: str, why: str) -> list[int]:
+        """Add entries that set fields of several objects: all of them or, on any error, none.
+
+        Parameters
+        ----------
+        changes : sequence of Change
+            What to set, in this order.
+        at, by, why : date, datetime or ISO text, str, str
+            When, who and for what reason; supplied by the caller.
+
+        Returns
+        -------
+        list of int
+            Numbers of the entries; changes that change nothing have none.
+
+        Raises
+        ------
+        RegisterError
+            If a kind, field or value is not allowed, or the file cannot be written.
+        """
+        stamp = at.isoformat(timespec="seconds") if isinstance(at, datetime) else str(at)
+        signed = tuple(clean(str(text), "register") for text in (stamp, by, why))
+        asked = [
+            change._replace(
+                key=_key(change.kind, change.key), fields=checked(change.kind, change.fields)
+            )
+            for change in changes
+        ]
+        names = sorted({change.kind for change in asked})
+        current = {kind: _objects(self._entries(kind)) for kind in names}
+        if not self._planned(current, asked):
+            return []
+        with self._open(write=True) as engine:
+            current = {kind: _objects(engine.execute(_OF_KIND, (kind,))) for kind in names}
+            return [
+                _insert(engine, (change.kind, change.key, _json(changed), *signed))
+                for change, changed in self._planned(current, asked)
+            ]
+
+    def _planned(
+        self, current: Mapping[str, dict[str, dict[str, Any]]], asked: Sequence[Change]
+    ) -> list[tuple[Change, dict[str, Any]]]:
+        """Return the changes that change something, and the fields they change; refuse bad ones."""
+        after = {kind: dict(objects) for kind, objects in current.items()}
+        planned = []
+        for change in asked:
+            known = after[change.kind].get(change.key)
+            changed = _difference(known, change.fields)
+            if changed is not None:
+                planned.append((change, changed))
+                after[change.kind][change.key] = {**(known or {}), **changed}
+        for change, _ in planned:
+            refuse(change, after[change.kind], self.scope)
+        return planned
 
     def state(self, kind: str) -> pd.DataFrame:
         """Return the latest fields of every object of a kind.
@@ -172,14 +229,14 @@ class Register:
         """
         book.write(path, {name: self.state(name) for name in kinds()})
 
-    def from_excel(self, path: Path, *, at: datetime | str, by: str) -> pd.DataFrame:
+    def from_excel(self, path: Path, *, at: date | str, by: str) -> pd.DataFrame:
         """Take over what people changed in a workbook: all of it or, on any error, nothing.
 
         Parameters
         ----------
         path : Path
             Workbook with sheets named as the kinds; rows and sheets left out stay as they are.
-        at, by : datetime or ISO text, str
+        at, by : date, datetime or ISO text, str
             When and who.
 
         Returns
@@ -190,29 +247,12 @@ class Register:
         Raises
         ------
         RegisterError
-            If a sheet or column is unknown, a key is missing or doubled, or a cell is unreadable.
+            If a sheet or column is unknown, a key is missing or doubled, or a cell is unreadable
+            or says what the log cannot take; sheet, row and column are named.
         """
-        written = self._append(book.read_changes(path), at, by, f"from {path.name}")
+        written = self.extend(book.read_changes(path), at=at, by=by, why=f"from {path.name}")
         log = self.log()
         return log[log["entry"].isin(written)].reset_index(drop=True)
-
-    def _append(
-        self, changes: Sequence[Change], at: datetime | str, by: str, why: str
-    ) -> list[int]:
-        stamp = at.isoformat(timespec="seconds") if isinstance(at, datetime) else str(at)
-        asked = [(kind, _key(kind, key), checked(kind, fields)) for kind, key, fields in changes]
-        current = {kind: _objects(self._entries(kind)) for kind in sorted({a[0] for a in asked})}
-        if all(_difference(current[kind].get(key), fields) is None for kind, key, fields in asked):
-            return []
-        written = []
-        with self._open(write=True) as engine:
-            current = {kind: _objects(engine.execute(_OF_KIND, (kind,))) for kind in current}
-            for kind, key, fields in asked:
-                changed = _difference(current[kind].get(key), fields)
-                if changed is not None:
-                    written.append(_insert(engine, (kind, key, _json(changed), stamp, by, why)))
-                    current[kind][key] = {**current[kind].get(key, {}), **changed}
-        return written
 
     def _entries(self, kind: str | None) -> list[sqlite3.Row]:
         if kind is not None:
@@ -302,7 +342,7 @@ def _json(value: object) -> str:
 
 
 def _key(kind: str, key: str) -> str:
-    text = str(key).strip()
+    text = clean(str(key), f"register {kind}: the key")
     if not text:
         raise RegisterError(f"register {kind}: the key is empty; give every object a name.")
     return text
