@@ -283,7 +283,8 @@ def penalty_reward(
     kinds = []
     for i in range(k):
         moves = low.high[i] < 0 or high.low[i] > 0
-        kind = "performance" if abs(more[i]) <= error[i] else ("basic", "excitement")[more[i] > 0]
+        kind = "excitement" if more[i] > 0 else "basic"
+        kind = kind if abs(more[i]) > error[i] else "performance"
         kinds.append(kind if moves else "none")
     return Contrast(low, high, tuple(kinds))
 

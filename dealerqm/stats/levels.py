@@ -211,6 +211,37 @@ def draw_shares(
     return result
 
 
+def places(values: ArrayLike, *, better: str = "up") -> Array:
+    """Rank units, 1 the best; units that are equal share the middle of their ranks.
+
+    Parameters
+    ----------
+    values : array_like, shape (units,)
+        NaN has no rank.
+    better : str
+        ``up`` where more is better, else ``down``.
+
+    Returns
+    -------
+    ndarray, shape (units,)
+        Ranks.
+
+    Raises
+    ------
+    MethodError
+        An unknown direction.
+
+    Examples
+    --------
+    >>> places([3, 1, 3, np.nan])
+    array([1.5, 3. , 1.5, nan])
+    """
+    if better not in ("up", "down"):
+        raise MethodError(unknown("better", better, ("up", "down")))
+    x = np.asarray(values, float)
+    return np.asarray(stats.rankdata(-x if better == "up" else x, nan_policy="omit"), float)
+
+
 def rank_intervals(levels: ArrayLike, *, better: str = "up", confidence: float = 0.95) -> Ranks:
     """Rank units with intervals of their true ranks.
 
