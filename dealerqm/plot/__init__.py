@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING
 
 from dealerqm import labels
 from dealerqm.errors import MethodError
-from dealerqm.plot.canvas import BOTH, FALLBACK, FAMILY, Picture, charmap, font_path, visible
-from dealerqm.plot.charts import SERIES, Panel, control_chart, describe, small_multiples
-from dealerqm.plot.forest import describe as describe_forest
-from dealerqm.plot.forest import forest
+from dealerqm.plot.canvas import BOTH, FALLBACK, FAMILY, charmap, font_path, visible
+from dealerqm.plot.charts import (
+    SERIES,
+    chart,
+    control_chart,
+    describe,
+    small_multiples,
+    xmr_pair,
+)
+from dealerqm.plot.layers import Note, Panel
 from dealerqm.plot.scale import short
-from dealerqm.plot.svg import clean, inline
+from dealerqm.plot.svg import Picture, clean, inline
+from dealerqm.plot.units import MOST_KPIS, MOST_UNITS, board_map, forest, funnel
+from dealerqm.plot.units import describe as describe_forest
+from dealerqm.result import UNIT_TYPES
 
 if TYPE_CHECKING:
     from dealerqm.result import Result
@@ -25,9 +34,12 @@ __all__ = [
     "BOTH",
     "FALLBACK",
     "FAMILY",
+    "Note",
     "Panel",
     "Picture",
+    "board_map",
     "charmap",
+    "chart",
     "clean",
     "control_chart",
     "describe",
@@ -35,10 +47,12 @@ __all__ = [
     "draw",
     "font_path",
     "forest",
+    "funnel",
     "inline",
     "short",
     "small_multiples",
     "visible",
+    "xmr_pair",
 ]
 
 SHOWN = 12  # charts in one picture; choose units or KPIs to see others
@@ -98,6 +112,22 @@ def _scorecard(result: Result, lang: str) -> Picture:
     return forest(rows, names=names, better=better, lang=lang)
 
 
+def _board(result: Result, lang: str) -> Picture:
+    """Draw the units with most warnings, the wide ones first."""
+    table, words = result.table, result.note.get("kpis", {})
+    gain = (table["direction"] == "better") & (table["shown"] == "calm")
+    urgency = table["shown"].map({"act": MOST_UNITS * MOST_KPIS, "watch": 1}).fillna(0)
+    urgent = urgency.groupby(table["unit"]).sum().sort_values(ascending=False, kind="stable")
+    table = table.assign(
+        label=table["kpi"].map(lambda kpi: _panel(words.get(kpi, {}), str(kpi)).label),
+        level=table["shown"].where(~gain, "better"),
+        explained=table["explained_by"].fillna("") != "",
+        wide=table["unit_type"].map(UNIT_TYPES.index),
+    )
+    table = table[table["unit"].isin(urgent.index[:MOST_UNITS])]
+    return board_map(table.sort_values(["wide", "unit"], kind="stable"), lang)
+
+
 def _panel(words: Mapping[str, object], kpi: str) -> Panel:
     """Return how a KPI is drawn from the words in the result's note."""
     plain = dict.fromkeys(labels.languages(), kpi)
@@ -106,5 +136,5 @@ def _panel(words: Mapping[str, object], kpi: str) -> Panel:
 
 _PANEL_KEYS = ("label", "goal", "better", "measure")
 PICTURES: Mapping[str, Callable[[Result, str], Picture]] = MappingProxyType(
-    {"ControlCharts": _charts, "Scorecard": _scorecard}
+    {"Board": _board, "ControlCharts": _charts, "Scorecard": _scorecard}
 )

@@ -7,7 +7,7 @@ the font lacks is an error, never a box.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
+import numpy as np
 
 from dealerqm import labels
 from dealerqm.errors import MethodError, ParameterError, unknown
@@ -30,10 +30,14 @@ FAMILY = "Dealerqm Sans SC"
 BOTH = "both"
 FALLBACK = "〓"
 POINTS_PER_INCH = 72
+EDGE, TIP, LINE = 0.8, 9.0, 1.6  # width of edges, of what the pointer finds, height of text lines
+EDGES, TITLE, SMALL = 9.0, 13.0, 9.0  # margin of a whole picture, fonts of title and legend
 
 # Okabe and Ito: told apart by every kind of colour vision; shapes and dashes say the same again.
 INK, GREY, PALE, BAND = "#333333", "#767676", "#d9d9d9", "#f0f3f6"
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, ORANGE, YELLOW, SAND = "#56B4E9", "#E69F00", "#F0E442", "#fbeccb"
+CROSSED = "crossed"  # a marker of ours: a circle with a cross in it
 
 
 class Mark(NamedTuple):
@@ -44,30 +48,9 @@ class Mark(NamedTuple):
     edge: str
     size: float
 
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawing with the words and numbers that say the same.
-
-    Attributes
-    ----------
-    svg : str
-        A whole SVG file.
-    alt : str
-        What the picture shows, in one or two sentences.
-    data : DataFrame
-        The small table that the picture stands beside.
-    """
-
-    svg: str = field(repr=False)
-    alt: str
-    data: pd.DataFrame = field(repr=False, compare=False)
-
-    def _repr_svg_(self) -> str:
-        return self.svg
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"image/svg+xml": self.svg, "text/plain": self.alt}
+    def hollow(self) -> Mark:
+        """Return the sign without its face."""
+        return self._replace(face="white", edge=GREY)
 
 
 @dataclass
@@ -76,6 +59,7 @@ class Words:
 
     lang: str
     said: dict[str, dict[str, str]] = field(default_factory=dict)
+    tips: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse an unknown language."""
@@ -94,6 +78,11 @@ class Words:
         longest = max(texts.values(), key=len)
         self.said[longest] = dict(texts)
         return longest
+
+    @property
+    def codes(self) -> list[str]:
+        """The languages that are spoken."""
+        return labels.languages() if self.lang == BOTH else [self.lang]
 
 
 def font_path() -> Path:
@@ -151,6 +140,9 @@ def visible(text: str) -> str:
     """
     known = charmap()
     return "".join(letter if ord(letter) in known else FALLBACK for letter in text)
+
+
+Items = Sequence[tuple[Mark, str]]
 
 
 @contextmanager
@@ -228,35 +220,132 @@ def label(
     across, up = offset
     ha = "left" if across > 0 else "right" if across < 0 else "center"
     va = "bottom" if up > 0 else "top" if up < 0 else "center"
-    ax.annotate(text, at, xytext=offset, textcoords="offset points", ha=ha, va=va, **look)
+    look |= {"ha": ha, "va": va, "annotation_clip": False}
+    ax.annotate(text, at, xytext=offset, textcoords="offset points", **look)
 
 
-def legend(
-    figure: Figure, items: Iterable[tuple[Mark, str]], at: tuple[float, float], *, size: float
-) -> None:
-    """Say what signs mean, in one row.
+def marks(ax: Axes, x: Any, y: Any, mark: Mark, *, grow: float = 1.0) -> None:  # noqa: ANN401
+    """Draw one sign at many places.
+
+    Parameters
+    ----------
+    ax : Axes
+        The chart.
+    x, y : array_like
+        Places in data.
+    mark : Mark
+        The sign; plain discs become one path, which is short.
+    grow : float
+        Factor of its size.
+    """
+    look: dict[str, Any] = {"clip_on": False, "zorder": 4}
+    size = mark.size * grow
+    if mark.marker == "o" and mark.face == mark.edge:
+        stops = np.column_stack([x, x, np.full(len(x), np.nan)]).ravel()
+        level = np.column_stack([y, y, y]).ravel()
+        look |= {"color": mark.face, "lw": size + EDGE, "solid_capstyle": "round"}
+        ax.plot(stops, level, **look)
+    else:
+        ax.plot(x, y, ls="none", ms=size, **_look(mark), **look)
+
+
+def _look(mark: Mark) -> dict[str, Any]:
+    shape = _crossed() if mark.marker == CROSSED else mark.marker
+    return {"marker": shape, "mfc": mark.face, "mec": mark.edge, "mew": EDGE}
+
+
+def _crossed() -> Any:  # noqa: ANN401
+    from matplotlib.path import Path as Outline
+
+    cross = Outline([[-1, -1], [1, 1], [-1, 1], [1, -1]], [1, 2, 1, 2])  # 1 moves, 2 draws
+    return Outline.make_compound_path(Outline.unit_circle(), cross)
+
+
+def tips(ax: Axes, x: Any, y: Any, texts: Sequence[str], words: Words) -> None:  # noqa: ANN401
+    """Let places of a chart say something under the pointer.
+
+    Parameters
+    ----------
+    ax : Axes
+        The chart.
+    x, y : array_like
+        Places in data, inside the chart.
+    texts : sequence of str
+        One for each place; lines are kept.
+    words : Words
+        The words of the picture, which keep the texts until it is rendered.
+    """
+    if len(texts):
+        name = f"tips{len(words.tips)}"
+        words.tips[name] = list(texts)
+        look: dict[str, Any] = {"marker": "s", "mfc": (1, 1, 1, 0), "mec": "none", "zorder": 9}
+        ax.plot(x, y, ls="none", ms=TIP, gid=name, clip_on=False, **look)
+
+
+def legend(figure: Figure, items: Items, at: tuple[float, float], *, size: float) -> None:
+    """Say what signs mean, in as many lines as the width asks for.
 
     Parameters
     ----------
     figure : Figure
         The whole picture.
-    items : iterable of (Mark, str)
+    items : sequence of (Mark, str)
         Signs and their words.
     at : (float, float)
-        Left end of the row, in points from the left and the top.
+        Left end of the first line, in points from the left and the top.
     size : float
         Font size.
     """
     from matplotlib.lines import Line2D
 
     wide, high = (float(side) * POINTS_PER_INCH for side in figure.get_size_inches())
-    x, y = at[0], 1 - at[1] / high
-    for mark, text in items:
-        look: dict[str, Any] = {"marker": mark.marker, "mfc": mark.face, "mec": mark.edge}
-        dot = Line2D([(x + 4) / wide], [y], ls="none", ms=mark.size, mew=0.8, **look)
+    slots = _slots(items, wide - at[0], size)
+    for (mark, text), (left, line) in zip(items, slots, strict=True):
+        x, y = at[0] + left, 1 - (at[1] + line * LINE * size) / high
+        dot = Line2D([(x + 4) / wide], [y], ls="none", ms=mark.size, **_look(mark))
         figure.add_artist(dot)
         figure.text((x + 13) / wide, y, text, fontsize=size, color=GREY, va="center")
-        x += 13 + scale.width(text, size) + 18
+
+
+def _slots(items: Items, room: float, size: float) -> list[tuple[float, int]]:
+    return scale.flow([31 + scale.width(text, size) for _, text in items], room)
+
+
+def head(figure: Figure, title: str, items: Items) -> None:
+    """Write title and legend at the top.
+
+    Parameters
+    ----------
+    figure : Figure
+        The whole picture.
+    title : str
+        Cut to one line.
+    items : sequence of (Mark, str)
+        Signs and their words.
+    """
+    wide, high = (float(side) * POINTS_PER_INCH for side in figure.get_size_inches())
+    text = scale.fit(title, wide - 2 * EDGES, TITLE)
+    figure.text(EDGES / wide, 1 - 16 / high, text, fontsize=TITLE, va="center")
+    legend(figure, items, (EDGES, 36), size=SMALL)
+
+
+def more(items: Items, wide: float) -> float:
+    """Return the height of a legend beyond its first line.
+
+    Parameters
+    ----------
+    items : sequence of (Mark, str)
+        Signs and their words.
+    wide : float
+        Width of the picture.
+
+    Returns
+    -------
+    float
+        In points.
+    """
+    lines = [line for _, line in _slots(items, wide - EDGES, SMALL)]
+    return LINE * SMALL * max(lines, default=0)
 
 
 def render(figure: Figure, words: Words) -> str:
@@ -287,7 +376,9 @@ def render(figure: Figure, words: Words) -> str:
     raw = io.StringIO()
     backend: Any = FigureCanvasSVG(figure)
     backend.print_svg(raw, metadata={"Date": None})
-    svg = drawing.clean(raw.getvalue()).replace(" height=", ' stroke-linejoin="round" height=', 1)
+    svg = drawing.clean(drawing.titled(raw.getvalue(), words.tips)).replace(
+        " height=", ' stroke-linejoin="round" height=', 1
+    )
     if words.lang == BOTH:
         svg = drawing.bilingual(svg, words.said).replace(f""" font-family="'{FAMILY}'\"""", "")
     return svg

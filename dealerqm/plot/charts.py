@@ -1,90 +1,89 @@
-"""Control charts: one large, many small, or one for a page that brings its own caption."""
+"""Control charts: one large, many small, one for a page with its own caption, XmR pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dealerqm import labels
 from dealerqm.errors import MethodError
-from dealerqm.period import of, parse, span
+from dealerqm.period import parse, span
 from dealerqm.plot import canvas, scale
-from dealerqm.plot.canvas import BOTH, Mark, Picture, Words
+from dealerqm.plot.canvas import BOTH, Mark, Words
+from dealerqm.plot.layers import LARGE, LINES, MARKERS, PAGE, SMALL, Chart, Note, Panel, Size
+from dealerqm.plot.svg import Picture
 from dealerqm.result import spell
 
-if TYPE_CHECKING:
-    from dealerqm.plot.canvas import Axes, Figure
-
 COLUMNS = ("period", "value", "centre", "lower", "upper", "judged", "beyond")
+RANGES = ("mr", "mr_centre", "mr_upper")
 SERIES = ["kpi", "unit_type", "unit"]
-LINES = ("value", "centre", "lower", "upper")
-MARKERS = {
-    "inside": Mark("o", canvas.BLUE, canvas.BLUE, 3.2),
-    "unjudged": Mark("o", "white", canvas.BLUE, 3.2),
-    "worse": Mark("D", canvas.VERMILLION, canvas.INK, 5.5),
-    "better": Mark("^", canvas.GREEN, canvas.INK, 6.5),
-    "none": Mark("s", canvas.PURPLE, canvas.INK, 5.5),
+GRID_COLUMNS, MOST_PANELS = 3, 60
+ROWS, PAIR = 12, 2  # rows of a small table; periods that are listed one by one
+PAIRS = {  # values above, moving ranges below
+    False: (replace(LARGE, height=252, bottom=14), replace(LARGE, height=144, top=22)),
+    True: (replace(PAGE, height=140, bottom=8), replace(PAGE, height=106, top=18)),
 }
-GRID_COLUMNS = 3
-MOST_PANELS = 60
-GOAL_STRETCH = 1.8  # a goal that would stretch the axis more than this is named at its edge
 
 
-@dataclass(frozen=True)
-class Size:
-    """Measures of one chart in points: whole, margins, and font."""
+def chart(frame: pd.DataFrame, panel: Panel, lang: str = "zh") -> Picture:
+    """Draw the control chart of one KPI and one unit.
 
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-    font: float
-
-
-LARGE = Size(720, 300, 56, 92, 52, 42, 10)
-PAGE = Size(400, 196, 44, 70, 8, 32, 9)
-SMALL = Size(250, 168, 40, 60, 26, 30, 8)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """How the chart of one KPI is labelled and judged.
-
-    Attributes
+    Parameters
     ----------
-    label : mapping
-        Language to title.
-    goal : float or None
-        Goal in the KPI's unit.
-    better : str
-        ``up``, ``down`` or ``none``.
-    measure : str
-        How values are spelled: ``share``, ``score`` or ``value``.
-    """
+    frame : DataFrame
+        One row per period: ``period, value, centre, lower, upper, judged, beyond``, and as far as
+        known ``run`` (the point is part of a run that signals), ``status`` (``baseline, judged,
+        excluded, gap, short, constant``), ``phase`` (from 1) and ``n``. Periods that are missing,
+        and values that are, leave gaps.
+    panel : Panel
+        Title, goal, direction, measure, dated change and notes.
+    lang : str
+        Language; ``both`` gives a smaller chart without title for a page in all languages, with
+        text kept as text.
 
-    label: Mapping[str, str]
-    goal: float | None = None
-    better: str = "none"
-    measure: str = "value"
+    Returns
+    -------
+    Picture
+        The chart with a sentence that says the same, its newest points, and the texts of its
+        flags.
+
+    Raises
+    ------
+    MethodError
+        If columns are missing, or the frame holds several series or no period.
+    """
+    words = Words(lang)
+    one = _chart(frame, panel, words, PAGE if lang == BOTH else LARGE)
+    items = _signs([one], words) if lang != BOTH else []
+    one = replace(one, size=one.size.taller(sum(one.lanes) + canvas.more(items, one.size.width)))
+    with canvas.style(editable_text=lang == BOTH):
+        figure = canvas.figure(one.size.width, one.size.height)
+        ax = one.size.axes(figure, 0, one.size.height)
+        one.draw(ax)
+        one.calendar(ax)
+        if lang != BOTH:
+            canvas.head(figure, panel.label[lang], items)
+        svg = canvas.render(figure, words)
+    said = words.codes[0]
+    return Picture(
+        svg, describe(frame, panel, said), _newest(one), _notes({panel.label[said]: one})
+    )
 
 
 def control_chart(
     frame: pd.DataFrame, *, label: str | Mapping[str, str], goal: float | None = None,
     better: str = "none", measure: str = "value", lang: str = "zh",
 ) -> Picture:  # fmt: skip
-    """Draw the control chart of one KPI and one unit.
+    """Draw a control chart without dated change and notes.
 
     Parameters
     ----------
     frame : DataFrame
-        One row per period: ``period, value, centre, lower, upper, judged, beyond``. Periods that
-        are missing, and values that are, leave gaps.
+        As for ``chart``.
     label : str or mapping
         Title, or title per language.
     goal : float or None
@@ -94,47 +93,28 @@ def control_chart(
     measure : str
         ``share``, ``score`` or ``value``.
     lang : str
-        Language; ``both`` gives a smaller chart without title for a page in all languages, with
-        text kept as text.
+        As for ``chart``.
 
     Returns
     -------
     Picture
-        The chart with a sentence that says the same and its newest points.
-
-    Raises
-    ------
-    MethodError
-        If columns are missing, or the frame holds several series or no period.
+        The chart.
     """
     titles = dict.fromkeys(labels.languages(), label) if isinstance(label, str) else label
-    panel = Panel(titles, goal, better, measure)
-    words = Words(lang)
-    size = PAGE if lang == BOTH else LARGE
-    table = _series(frame)
-    with canvas.style(editable_text=lang == BOTH):
-        figure = canvas.figure(size.width, size.height)
-        ax = _axes(figure, size, 0, size.height)
-        _draw(ax, table, panel, words, size)
-        if lang != BOTH:
-            figure.text(0.012, 1 - 16 / size.height, titles[lang], fontsize=13, va="center")
-            _legend(figure, [(table, panel)], words, 36)
-        svg = canvas.render(figure, words)
-    said = labels.languages()[0] if lang == BOTH else lang
-    return Picture(svg, describe(frame, panel, said), table.tail(12).reset_index(drop=True))
+    return chart(frame, Panel(titles, goal, better, measure), lang)
 
 
 def small_multiples(
-    frame: pd.DataFrame, *, panels: Mapping[str, Panel], lang: str = "zh"
+    frame: pd.DataFrame, *, panels: Mapping[Any, Panel], lang: str = "zh"
 ) -> Picture:
     """Draw many control charts as a grid, one for each series.
 
     Parameters
     ----------
     frame : DataFrame
-        Rows of ``control_chart`` with ``kpi, unit_type, unit`` before them.
-    panels : mapping of str to Panel
-        KPI to how it is drawn.
+        Rows of ``chart`` with ``kpi, unit_type, unit`` before them.
+    panels : mapping
+        How a series ``(kpi, unit_type, unit)`` is drawn, or else all series of a ``kpi``.
     lang : str
         Language.
 
@@ -154,27 +134,90 @@ def small_multiples(
             f"small multiples: found {len(groups)} series, expected 1 to {MOST_PANELS}; "
             "choose KPIs or units first."
         )
-    words, size = Words(lang), SMALL
-    drawn = [(_series(part), panels[str(key[0])], str(key[2])) for key, part in groups]
-    rows = -(-len(drawn) // GRID_COLUMNS)
-    height = rows * size.height + 30
+    words = Words(lang)
+    drawn = [
+        (str(key[2]), _chart(part, panels.get(key) or panels[str(key[0])], words, SMALL))
+        for key, part in groups
+    ]
+    size = SMALL.taller(max(sum(one.lanes) for _, one in drawn))
+    items = _signs([one for _, one in drawn], words)
+    wide = GRID_COLUMNS * size.width
+    head = 30 + canvas.more(items, wide)
+    height = -(-len(drawn) // GRID_COLUMNS) * size.height + head
     with canvas.style(editable_text=False):
-        figure = canvas.figure(GRID_COLUMNS * size.width, height)
-        _legend(figure, [(table, panel) for table, panel, _ in drawn], words, 12)
-        for number, (table, panel, unit) in enumerate(drawn):
+        figure = canvas.figure(wide, height)
+        canvas.legend(figure, items, (canvas.EDGES, 12), size=canvas.SMALL)
+        for number, (unit, one) in enumerate(drawn):
             row, column = divmod(number, GRID_COLUMNS)
-            top = height - 30 - row * size.height
-            ax = _axes(figure, size, column * size.width, top)
-            title = panel.label[lang] if unit == "group" else f"{unit} · {panel.label[lang]}"
-            title = scale.fit(canvas.visible(title), size.width - 18, size.font + 1)
-            left, up = (column * size.width + 10) / (GRID_COLUMNS * size.width), (top - 10) / height
-            figure.text(left, up, title, fontsize=size.font + 1, va="center")
-            _draw(ax, table, panel, words, size)
+            left, top = column * size.width, height - head - row * size.height
+            ax = size.axes(figure, left, top)
+            label = one.panel.label[lang]
+            title = canvas.visible(label if unit == "group" else f"{unit} · {label}")
+            title = scale.fit(title, size.width - 18, size.font + 1)
+            at = ((left + 10) / wide, (top - 10) / height)
+            figure.text(*at, title, fontsize=size.font + 1, va="center")
+            replace(one, size=size).draw(ax)
+            replace(one, size=size).calendar(ax)
         svg = canvas.render(figure, words)
-    data = pd.DataFrame([_last(table, panel, unit, lang) for table, panel, unit in drawn])
-    signals = sum(int(table["beyond"].sum()) for table, _, _ in drawn)
-    alt = labels.text("plot.alt_grid", lang, charts=len(drawn), signals=signals)
-    return Picture(svg, alt, data)
+    data = pd.DataFrame([_last(one, unit, lang) for unit, one in drawn])
+    alt = labels.text(
+        "plot.alt_grid",
+        lang,
+        charts=len(drawn),
+        beyond=int(data["beyond"].sum()),
+        runs=int(data["run"].sum()),
+    )
+    names = {f"{unit} · {one.panel.label[lang]}": one for unit, one in drawn}
+    return Picture(svg, alt, data, _notes(names))
+
+
+def xmr_pair(frame: pd.DataFrame, panel: Panel, lang: str = "zh") -> Picture:
+    """Draw individual values above their moving ranges, on one time axis.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As for ``chart``, with ``mr, mr_centre, mr_upper``: the moving range that ends at the
+        point, its mean and its limit.
+    panel, lang
+        As for ``chart``.
+
+    Returns
+    -------
+    Picture
+        Both charts; the table holds the newest points of both.
+
+    Raises
+    ------
+    MethodError
+        As ``chart`` does.
+    """
+    words, both = Words(lang), lang == BOTH
+    above, below = PAIRS[both]
+    top = _chart(frame, panel, words, above)
+    ranges = _ranges(frame)
+    under = _chart(ranges, Panel(panel.label, measure=panel.measure), words, below)
+    items = _signs([top, under], words) if not both else []
+    top = replace(top, size=above.taller(sum(top.lanes) + canvas.more(items, above.width)))
+    under = replace(under, size=below.taller(sum(under.lanes)))
+    height = top.size.height + under.size.height
+    with canvas.style(editable_text=both):
+        figure = canvas.figure(above.width, height)
+        top.draw(top.size.axes(figure, 0, height))
+        ax = under.size.axes(figure, 0, under.size.height)
+        under.draw(ax)
+        under.calendar(ax)
+        at = (below.left / below.width, (under.size.height - below.top / 2) / height)
+        figure.text(*at, words("plot.moving_range"), fontsize=below.font, va="center")
+        if lang != BOTH:
+            canvas.head(figure, panel.label[lang], items)
+        svg = canvas.render(figure, words)
+    said = words.codes[0]
+    wild = _named(under.table, under.table["beyond"])
+    key = "plot.alt_ranges" if wild else "plot.alt_ranges_inside"
+    alt = describe(frame, panel, said) + labels.text(key, said, periods=wild)
+    data = _newest(top).merge(frame[["period", *RANGES]], on="period", how="left")
+    return Picture(svg, alt, data, _notes({panel.label[said]: top}))
 
 
 def describe(frame: pd.DataFrame, panel: Panel, lang: str) -> str:
@@ -183,40 +226,77 @@ def describe(frame: pd.DataFrame, panel: Panel, lang: str) -> str:
     Parameters
     ----------
     frame : DataFrame
-        As for ``control_chart``.
+        As for ``chart``.
     panel : Panel
-        Label, goal, measure.
+        Label, goal, measure, dated change, notes.
     lang : str
         Language.
 
     Returns
     -------
     str
-        Newest value, limits, goal, and which points lie beyond the limits.
+        Newest value, limits, goal, which points signal, the date of the change, and the notes.
     """
-    table = _series(frame)
+    one = _chart(frame, panel, Words(lang), PAGE)
+    table = one.table
     known = table[table["value"].notna()]
     if known.empty:
         return labels.text("plot.alt_empty", lang, label=panel.label[lang])
     last = known.iloc[-1]
-    parts = [
-        labels.text(
-            "plot.alt_last", lang, label=panel.label[lang], period=last["period"],
-            value=spell(last["value"], panel.measure, lang),
-        )
-    ]  # fmt: skip
-    limits = {name: spell(last[name], panel.measure, lang) for name in ("lower", "upper")}
-    judged = bool(last["judged"])
-    parts.append(labels.text("plot.alt_limits" if judged else "plot.alt_young", lang, **limits))
+    spelled = {name: spell(last[name], panel.measure, lang) for name in LINES}
+    said: dict[str, dict[str, Any]] = {
+        "last": {"label": panel.label[lang], "period": last["period"], **spelled},
+        {"short": "young", "constant": "constant"}.get(last["status"], "limits"): spelled,
+    }
     if panel.goal is not None:
-        goal = spell(panel.goal, panel.measure, lang)
-        parts.append(labels.text("plot.alt_goal", lang, value=goal))
-    beyond = list(table.loc[table["beyond"], "period"])
-    if beyond:
-        parts.append(labels.text("plot.alt_beyond", lang, periods=", ".join(beyond)))
-    elif table["judged"].any():
-        parts.append(labels.text("plot.alt_inside", lang))
-    return labels.text("plot.stop", lang).join(parts) + labels.text("plot.stop", lang).strip()
+        said["goal"] = {"value": spell(panel.goal, panel.measure, lang)}
+    if (phases := len(table["phase"].unique())) > 1:
+        said["phases"] = {"phases": phases}
+    rows = {"beyond": table["beyond"], "run": table["run"], "excluded": table["kind"] == "excluded"}
+    said |= {name: {"periods": _named(table, flag)} for name, flag in rows.items() if flag.any()}
+    if table["judged"].any() and not {"beyond", "run"} & said.keys():
+        said["inside"] = {}
+    if panel.onset and one.onset:
+        said["onset"] = dict(zip(("first", "likeliest", "last"), panel.onset, strict=True))
+    if one.placed:
+        said["notes"] = {"notes": _listed(one, lang)}
+    stop = labels.text("plot.stop", lang)
+    return (
+        stop.join(labels.text(f"plot.alt_{k}", lang, **v) for k, v in said.items()) + stop.strip()
+    )
+
+
+def _named(table: pd.DataFrame, flag: pd.Series[bool]) -> str:
+    """Name periods, three and more in a row as a stretch."""
+    rows = np.flatnonzero(flag)
+    runs = np.split(table["period"].to_numpy()[rows], np.flatnonzero(np.diff(rows) > 1) + 1)
+    return ", ".join(f"{r[0]}–{r[-1]}" if len(r) > PAIR else ", ".join(r) for r in runs)
+
+
+def _listed(one: Chart, lang: str) -> str:
+    """Return the texts of the flags."""
+    parts = []
+    for number, (_, _, note) in enumerate(one.placed, 1):
+        when = note.period if note.end in ("", note.period) else f"{note.period}–{note.end}"
+        kind = labels.text(f"note.{note.kind}", lang)
+        words = {"number": number, "when": when, "kind": kind, "text": note.text}
+        parts.append(labels.text("plot.alt_note", lang, **words))
+    return labels.text("plot.semicolon", lang).join(parts)
+
+
+def _notes(charts: Mapping[str, Chart]) -> pd.DataFrame:
+    """Return what the flags of each chart stand for."""
+    rows = [
+        {"chart": name, "number": number, **note._asdict()}
+        for name, one in charts.items()
+        for number, (_, _, note) in enumerate(one.placed, 1)
+    ]
+    return pd.DataFrame(rows, columns=["chart", "number", *Note._fields])
+
+
+def _chart(frame: pd.DataFrame, panel: Panel, words: Words, size: Size) -> Chart:
+    table = _series(frame)
+    return Chart(table.assign(kind=_kinds(table, panel.better)), panel, words, size)
 
 
 def _series(frame: pd.DataFrame) -> pd.DataFrame:
@@ -231,143 +311,62 @@ def _series(frame: pd.DataFrame) -> pd.DataFrame:
     keys = sorted(frame["period"].astype(str))
     whole = [period.key for period in span(parse(keys[0]), parse(keys[-1]))]
     table = frame.set_index(frame["period"].astype(str)).reindex(whole)
+    table = table.reindex(columns=[*COLUMNS, "run", "n", "status", "phase"])
     flags = {
         name: table[name].astype("boolean").fillna(value=False).astype(bool)
-        for name in ("judged", "beyond")
+        for name in ("judged", "beyond", "run")
     }
-    lines = {name: table[name].astype(float) for name in LINES}
-    return pd.DataFrame({"period": whole, **lines, **flags}).reset_index(drop=True)
+    lines = {name: table[name].astype(float) for name in (*LINES, "n")}
+    plain = np.select([lines["value"].isna(), flags["judged"]], ["gap", "judged"], "short")
+    status = table["status"].astype(object).where(table["status"].notna(), plain)
+    phase = table["phase"].astype(float).ffill().bfill().fillna(1.0).astype(int)
+    columns = {"period": whole, **lines, **flags, "status": status, "phase": phase}
+    return pd.DataFrame(columns).reset_index(drop=True)
 
 
-def _axes(figure: Figure, size: Size, left: float, top: float) -> Axes:
-    width, height = (float(side) * canvas.POINTS_PER_INCH for side in figure.get_size_inches())
-    inner = (size.width - size.left - size.right, size.height - size.top - size.bottom)
-    corner = (left + size.left, top - size.height + size.bottom)
-    ax = figure.add_axes(
-        (corner[0] / width, corner[1] / height, inner[0] / width, inner[1] / height)
-    )
-    ax.set_facecolor("none")
-    ax.set_axis_off()
-    return ax
+def _kinds(table: pd.DataFrame, better: str) -> pd.Series[str]:
+    """Return for each point ``gap`` or its key of ``MARKERS``."""
+    high, low = {"up": ("better", "worse"), "down": ("worse", "better")}.get(better, ("none",) * 2)
+    side = np.where(table["value"] > table["centre"], high, low)
+    status = table["status"]
+    rules = {
+        "gap": table["value"].isna(),
+        "excluded": status == "excluded",
+        **{name: table["beyond"] & (side == name) for name in ("worse", "better", "none")},
+        **{f"run_{name}": table["run"] & (side == name) for name in ("worse", "better", "none")},
+        "constant": status == "constant",
+        "inside": status.isin(["baseline", "judged"]),
+    }
+    found = np.select([np.asarray(rule, bool) for rule in rules.values()], [*rules], "unjudged")
+    return pd.Series(found, index=table.index)
 
 
-def _draw(ax: Axes, table: pd.DataFrame, panel: Panel, words: Words, size: Size) -> None:
-    values = table[list(LINES)].to_numpy()
-    low, high, goal_at = scale.reach(values, panel.goal, GOAL_STRETCH)
-    ax.set_xlim(-0.7, len(table) - 0.3)
-    ax.set_ylim(low, high)
-    ticks = scale.ticks(low, high)
-    look: dict[str, Any] = {"fontsize": size.font, "color": canvas.GREY}
-    for tick in ticks:
-        _across(ax, tick, color=canvas.PALE, lw=0.6, zorder=1)
-        text = scale.spell_tick(tick, ticks, panel.measure)
-        canvas.label(ax, text, (-0.7, tick), offset=(-5, 0), **look)
-    _across(ax, low, color=canvas.GREY, lw=0.8)
-    _calendar(ax, list(table["period"]), size)
-    if table["upper"].notna().any():
-        _limits(ax, table)
-    if goal_at == "inside" and panel.goal is not None:
-        _across(ax, panel.goal, color=canvas.INK, lw=1.0, ls=(0, (5, 3)), zorder=2)
-    _points(ax, table, panel, size)
-    _names(ax, table, panel, words, size)
+def _ranges(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the chart of the moving ranges."""
+    missing = [name for name in RANGES if name not in frame.columns]
+    if missing:
+        raise MethodError(f"xmr pair: found no columns {missing}, expected all of {list(RANGES)}.")
+    upper = frame["mr_upper"].astype(float)
+    lines = {"value": frame["mr"], "centre": frame["mr_centre"], "upper": upper}
+    judged = frame["judged"].astype("boolean").fillna(value=False).astype(bool)
+    beyond = judged & (frame["mr"].astype(float) > upper)
+    lines["lower"] = upper.where(upper.isna(), 0.0)
+    table = frame.assign(**lines, beyond=beyond, run=False)
+    return table.replace({"status": {"baseline": "judged"}}) if "status" in table else table
 
 
-def _across(ax: Axes, value: float, **look: Any) -> None:  # noqa: ANN401
-    ax.plot(ax.get_xlim(), [value, value], clip_on=False, **look)
+def _signs(charts: Sequence[Chart], words: Words) -> list[tuple[Mark, str]]:
+    """Return what the signs mean, as far as they occur."""
+    found = {kind for one in charts for kind in one.table["kind"]}
+    return [(mark, words(f"plot.{kind}")) for kind, mark in MARKERS.items() if kind in found]
 
 
-def _limits(ax: Axes, table: pd.DataFrame) -> None:
-    x = np.repeat(np.arange(len(table)), 2) + np.tile([-0.5, 0.5], len(table))
-    lower, centre, upper = (np.repeat(table[name], 2) for name in ("lower", "centre", "upper"))
-    ax.fill_between(x, lower, upper, color=canvas.BAND, lw=0, zorder=0, clip_on=False)
-    look: dict[str, Any] = {"color": canvas.GREY, "zorder": 2, "clip_on": False}
-    ax.plot(x, lower, lw=1.0, **look)
-    ax.plot(x, upper, lw=1.0, **look)
-    ax.plot(x, centre, lw=0.9, ls=(0, (1, 2)), **look)
+def _newest(one: Chart) -> pd.DataFrame:
+    return one.table.tail(ROWS).reset_index(drop=True)
 
 
-def _points(ax: Axes, table: pd.DataFrame, panel: Panel, size: Size) -> None:
-    x, y, kinds = np.arange(len(table)), table["value"].to_numpy(float), _kinds(table, panel)
-    ax.plot(x, y, color=canvas.BLUE, lw=1.1, zorder=3, clip_on=False)
-    for kind, mark in MARKERS.items():
-        chosen = (kinds == kind).to_numpy()
-        look: dict[str, Any] = {"marker": mark.marker, "mfc": mark.face, "mec": mark.edge}
-        look |= {"ms": mark.size * size.font / PAGE.font, "mew": 0.8, "ls": "none", "zorder": 4}
-        if chosen.any():
-            ax.plot(x[chosen], y[chosen], clip_on=False, **look)
-
-
-def _kinds(table: pd.DataFrame, panel: Panel) -> pd.Series[str]:
-    """Return for each point: inside, unjudged, gap, or how it is beyond: worse, better, none."""
-    up = (table["value"] > table["centre"]).to_numpy()
-    beyond = table["beyond"].to_numpy()
-    high = {"up": "better", "down": "worse", "none": "none"}[panel.better]
-    low = {"up": "worse", "down": "better", "none": "none"}[panel.better]
-    kinds = np.select(
-        [table["value"].isna(), beyond & up, beyond, table["judged"]],
-        ["gap", high, low, "inside"],
-        "unjudged",
-    )
-    return pd.Series(kinds, index=table.index)
-
-
-def _names(ax: Axes, table: pd.DataFrame, panel: Panel, words: Words, size: Size) -> None:
-    """Name goal and limits at the right edge, apart from each other."""
-    low, high = ax.get_ylim()
-    known = {name: table[name].dropna() for name in ("upper", "lower")}
-    named = [
-        (line.iloc[-1], words(f"plot.{name}", value=scale.short(line.iloc[-1], panel.measure)))
-        for name, line in known.items()
-        if len(line)
-    ]
-    if panel.goal is not None:
-        arrow = " ↑" if panel.goal > high else " ↓" if panel.goal < low else ""
-        text = words("plot.goal", value=scale.short(panel.goal, panel.measure) + arrow)
-        named.append((float(np.clip(panel.goal, low, high)), text))
-    inner = size.height - size.top - size.bottom
-    gap = (high - low) * size.font * 1.3 / inner
-    places = scale.apart([value for value, _ in named], gap, (low, high))
-    for number, place in enumerate(places):
-        colour = canvas.INK if panel.goal is not None and number == len(named) - 1 else canvas.GREY
-        at = (len(table) - 0.3, place)
-        canvas.label(ax, named[number][1], at, offset=(4, 0), fontsize=size.font, color=colour)
-
-
-def _calendar(ax: Axes, keys: Sequence[str], size: Size) -> None:
-    """Tick the quarters; name each that fits, and the year below the first and each Q1."""
-    quarters = [of(parse(key).start, "quarter") for key in keys]
-    starts = [i for i, quarter in enumerate(quarters) if i == 0 or quarter != quarters[i - 1]]
-    one = (size.width - size.left - size.right) / len(keys)
-    room = one * len(keys) / len(starts)
-    step = next((n for n in (1, 2, 4) if room * n > size.font * 1.9), 4)
-    low = ax.get_ylim()[0]
-    ax.plot(
-        starts, [low] * len(starts), ls="none", marker=3, ms=3, color=canvas.GREY, mew=0.8,
-        clip_on=False,
-    )  # fmt: skip
-    years = [i for i in starts if quarters[i].number == 1]
-    if not years or (years[0] - starts[0]) * one > size.font * 2.6:
-        years = [starts[0], *years]
-    look: dict[str, Any] = {"fontsize": size.font - 1, "color": canvas.GREY}
-    named = starts[1:] if len(starts) > 1 and one * starts[1] < size.font * 1.9 else starts
-    for i in named:
-        if (quarters[i].number - 1) % step == 0:
-            canvas.label(ax, f"Q{quarters[i].number}", (i, low), offset=(0, -4), **look)
-    for i in years:
-        canvas.label(ax, str(quarters[i].year), (i, low), offset=(0, -5 - 1.2 * size.font), **look)
-
-
-def _legend(
-    figure: Figure, drawn: Sequence[tuple[pd.DataFrame, Panel]], words: Words, down: float
-) -> None:
-    """Say once what the signs mean, as far as they occur."""
-    found = {kind for table, panel in drawn for kind in _kinds(table, panel)}
-    items = [(mark, words(f"plot.{kind}")) for kind, mark in MARKERS.items() if kind in found]
-    canvas.legend(figure, items, (9, down), size=9)
-
-
-def _last(table: pd.DataFrame, panel: Panel, unit: str, lang: str) -> dict[str, Any]:
-    last = table[table["value"].notna()].tail(1)
+def _last(one: Chart, unit: str, lang: str) -> dict[str, Any]:
+    last = one.table[one.table["value"].notna()].tail(1)
     row = {name: float(last[name].iloc[0]) if len(last) else np.nan for name in LINES}
-    names = {"label": panel.label[lang], "unit": unit}
-    return {**names, **row, "goal": panel.goal, "beyond": int(table["beyond"].sum())}
+    signals = {name: int(one.table[name].sum()) for name in ("beyond", "run")}
+    return {"label": one.panel.label[lang], "unit": unit, **row, "goal": one.panel.goal, **signals}

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dealerqm.period import of, parse
 from dealerqm.result import spell
 
+MARGIN = 0.1  # of the range of the values, above and below
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _WIDE = 0x2E80  # characters from here on are as wide as high
 _LETTER = 0.54  # mean width of the others, in heights
+_YEAR = 2.6  # width of the name of a year with the gap beside it, in heights
 
 
 def reach(values: NDArray[Any], goal: float | None, stretch: float) -> tuple[float, float, str]:
@@ -49,8 +52,71 @@ def reach(values: NDArray[Any], goal: float | None, stretch: float) -> tuple[flo
         where = "inside" if wide <= stretch * (high - low) or not known.size else "outside"
         if where == "inside":
             low, high = min(low, goal), max(high, goal)
-    margin = 0.1 * (high - low)
+    margin = MARGIN * (high - low)
     return low - margin, high + margin, where
+
+
+def floor(low: float, high: float, share: float) -> float:
+    """Return a lower end of an axis that leaves room below everything drawn.
+
+    Parameters
+    ----------
+    low, high : float
+        Range as ``reach`` gives it.
+    share : float
+        Least part of the axis below the lowest value.
+
+    Returns
+    -------
+    float
+        At most ``low``.
+
+    Examples
+    --------
+    >>> floor(0.0, 12.0, 0.2), floor(0.0, 12.0, 0.05)
+    (-1.75, 0.0)
+    """
+    lowest = low + (high - low) * MARGIN / (1 + 2 * MARGIN)
+    return min(low, (lowest - share * high) / (1 - share))
+
+
+def calendar(
+    keys: Sequence[str], one: float, font: float
+) -> tuple[list[int], list[tuple[int, str]], list[tuple[int, str]]]:
+    """Return the marks of a time axis.
+
+    Parameters
+    ----------
+    keys : sequence of str
+        Periods without gap.
+    one, font : float
+        Room for one of them, and size of the font.
+
+    Returns
+    -------
+    (list of int, list of (int, str), list of (int, str))
+        Places where a quarter starts, names of quarters that have room, and names of years: at
+        the first place, if it has room, and at first quarters.
+
+    Examples
+    --------
+    >>> calendar(["2025-12", "2026-01", "2026-02"], 40.0, 10.0)
+    ([0, 1], [(0, 'Q4'), (1, 'Q1')], [(0, '2025'), (1, '2026')])
+    """
+    periods = [parse(key) for key in keys]
+    quarters = [of(period.start, "quarter") for period in periods]
+    starts = [i for i, quarter in enumerate(quarters) if i == 0 or quarter != quarters[i - 1]]
+    room = one * len(keys) / len(starts)
+    step = next((n for n in (1, 2, 4) if room * n > font * 1.9), 4)
+    named = starts[1:] if len(starts) > 1 and one * starts[1] < font * 1.9 else starts
+    names = [(i, f"Q{quarters[i].number}") for i in named if (quarters[i].number - 1) % step == 0]
+    first = [i for i in starts if quarters[i].number == 1]
+    years = [] if first and (first[0] - starts[0]) * one <= font * _YEAR else starts[:1]
+    for i in first:
+        if not years or (i - years[-1]) * one > font * _YEAR:
+            years.append(i)
+    names = [] if periods[0].kind == "year" else names
+    return starts, names, [(i, str(quarters[i].year)) for i in years]
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -173,6 +239,113 @@ def apart(places: Sequence[float], gap: float, bounds: tuple[float, float]) -> l
     return result
 
 
+def row(
+    places: Sequence[float], sizes: Sequence[float], bounds: tuple[float, float]
+) -> list[float]:
+    """Return the middles of things in one row, moved so that none covers another.
+
+    Parameters
+    ----------
+    places : sequence of float
+        Wanted middles, in order.
+    sizes : sequence of float
+        How much of the row each takes.
+    bounds : (float, float)
+        Both ends of the row; when the things do not fit, they leave it on the left.
+
+    Returns
+    -------
+    list of float
+        In the order given.
+
+    Examples
+    --------
+    >>> row([2.0, 3.0, 9.0], [4.0, 2.0, 2.0], (0.0, 9.0))
+    [2.0, 5.0, 8.0]
+    """
+    moved: list[float] = []
+    edge = bounds[0]
+    for place, size in zip(places, sizes, strict=True):
+        moved.append(max(place, edge + size / 2))
+        edge = moved[-1] + size / 2
+    edge = bounds[1]
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], edge - sizes[i] / 2)
+        edge = moved[i] - sizes[i] / 2
+    return moved
+
+
+def beside(
+    boxes: NDArray[Any], sizes: Sequence[tuple[float, float]], room: tuple[float, float]
+) -> list[tuple[float, float] | None]:
+    """Return where names stand beside their points so that they cover nothing.
+
+    Parameters
+    ----------
+    boxes : ndarray, shape (points, 4)
+        Left, bottom, right and top of all points; the first ones have the names.
+    sizes : sequence of (float, float)
+        Width and height of each name.
+    room : (float, float)
+        Width and height of the chart.
+
+    Returns
+    -------
+    list of (float, float) or None
+        Left and bottom of each name; None where there is no room for it.
+
+    Examples
+    --------
+    >>> beside(np.array([[0, 4, 2, 6], [3, 4, 5, 6]]), [(5, 2)], (9.0, 9.0))
+    [(0.0, 6.0)]
+    """
+    taken, found = np.asarray(boxes, float), []
+    for (left, low, right, top), (wide, high) in zip(boxes, sizes, strict=False):
+        level, middle = (low + top - high) / 2, (left + right - wide) / 2
+        sides = [(right, level), (left - wide, level), (middle, top), (middle, low - high)]
+        ends = [(x, y) for y in (top, low - high) for x in (left, right - wide, right, left - wide)]
+        free = [(x, y) for x, y in sides + ends if _free(taken, (x, y, x + wide, y + high), room)]
+        found.append((float(free[0][0]), float(free[0][1])) if free else None)
+        if free:
+            taken = np.vstack([taken, [*free[0], free[0][0] + wide, free[0][1] + high]])
+    return found
+
+
+def _free(taken: NDArray[Any], box: Sequence[float], room: tuple[float, float]) -> bool:
+    left, low, right, top = box
+    meets = (taken[:, 0] < right) & (taken[:, 2] > left) & (taken[:, 1] < top) & (taken[:, 3] > low)
+    return left >= 0 and low >= 0 and right <= room[0] and top <= room[1] and not meets.any()
+
+
+def flow(sizes: Sequence[float], room: float) -> list[tuple[float, int]]:
+    """Return where things stand that are written in lines like words.
+
+    Parameters
+    ----------
+    sizes : sequence of float
+        Widths.
+    room : float
+        Width of a line; a thing that is wider has a line of its own.
+
+    Returns
+    -------
+    list of (float, int)
+        Left end and number of the line, from 0.
+
+    Examples
+    --------
+    >>> flow([30.0, 40.0, 50.0], 80.0)
+    [(0.0, 0), (30.0, 0), (0.0, 1)]
+    """
+    found, left, line = [], 0.0, 0
+    for size in sizes:
+        if left and left + size > room:
+            left, line = 0.0, line + 1
+        found.append((left, line))
+        left += size
+    return found
+
+
 def width(text: str, size: float) -> float:
     """Return about how wide a text is.
 
@@ -196,7 +369,7 @@ def width(text: str, size: float) -> float:
     return sum(size if ord(letter) >= _WIDE else size * _LETTER for letter in text)
 
 
-def fit(text: str, room: float, size: float) -> str:
+def fit(text: str, room: float, size: float, *, tail: int = 0) -> str:
     """Return a text cut to the room it has, the cut marked by an ellipsis.
 
     Parameters
@@ -205,6 +378,8 @@ def fit(text: str, room: float, size: float) -> str:
         One line.
     room, size : float
         Width at hand and font size in one unit.
+    tail : int
+        Letters kept at the end.
 
     Returns
     -------
@@ -218,6 +393,7 @@ def fit(text: str, room: float, size: float) -> str:
     """
     if width(text, size) <= room:
         return text
-    while text and width(text, size) + size > room:
+    text, end = text[: len(text) - tail], text[len(text) - tail :]
+    while text and width(text + end, size) + size > room:
         text = text[:-1]
-    return text.rstrip() + "…"
+    return text.rstrip() + "…" + end

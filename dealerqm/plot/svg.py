@@ -7,11 +7,13 @@ drawings of others: no script, no style sheet, no event attribute, no reference 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree as Safe
+import pandas as pd
 from defusedxml.common import DefusedXmlException
 
 from dealerqm.errors import MethodError
@@ -47,6 +49,34 @@ _LINE = re.compile(r"([MLz])(?:([\d.-]+) ([\d.-]+))?")
 _LINES = re.compile(rf"(?:{_LINE.pattern})+")
 _ID = re.compile(r'(?<= id=")|(?<= href="#)|(?<=url\(#)')
 _NO_TURN = re.compile(r"rotate\(-?0[ )].*")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing with the words and numbers that say the same.
+
+    Attributes
+    ----------
+    svg : str
+        A whole SVG file.
+    alt : str
+        What the picture shows, in one or two sentences.
+    data : DataFrame
+        The small table that the picture stands beside.
+    notes : DataFrame
+        What the numbered flags stand for: ``number, kind, period, end, text``; empty without flags.
+    """
+
+    svg: str = field(repr=False)
+    alt: str
+    data: pd.DataFrame = field(repr=False, compare=False)
+    notes: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"image/svg+xml": self.svg, "text/plain": self.alt}
 
 
 def clean(svg: str, *, digits: int = 1) -> str:
@@ -144,13 +174,46 @@ def bilingual(svg: str, words: Mapping[str, Mapping[str, str]]) -> str:
     return re.sub(r">([^<>]+)</text>", spans, svg)
 
 
+def titled(svg: str, titles: Mapping[str, Sequence[str]]) -> str:
+    """Return a drawing whose marks say something under the pointer.
+
+    Parameters
+    ----------
+    svg : str
+        A whole SVG file, not yet cleaned.
+    titles : mapping of str to sequence of str
+        Id of a group to one text for each of its first ``<use>`` elements.
+
+    Returns
+    -------
+    str
+        The drawing, a ``<title>`` in every such element.
+
+    Examples
+    --------
+    >>> titled('<g id="a"><use x="1"/><use x="2"/></g>', {"a": ["n < 3"]})
+    '<g id="a"><use x="1"><title>n &lt; 3</title></use><use x="2"/></g>'
+    """
+    for name, texts in titles.items():
+        head, found, tail = svg.partition(f'<g id="{name}">')
+        parts = re.split(r"(<use [^>]*?)/>", tail, maxsplit=len(texts))
+        for place, text in zip(range(1, len(parts), 2), texts, strict=False):
+            parts[place] += f"><title>{_escape(text)}</title></use>"
+        svg = head + found + "".join(parts)
+    return svg
+
+
 def _allowed(node: Element) -> Element | None:
-    """Copy a node as far as it is allowed; style becomes attributes."""
+    """Copy a node as far as it is allowed; style becomes attributes, a title holds only text."""
     tag = node.tag.rpartition("}")[2] if isinstance(node.tag, str) else ""
     if tag not in TAGS:
         return None
+    if tag in ("title", "desc"):
+        copy = Element(tag)
+        copy.text = node.text
+        return copy
     copy = Element(tag, dict(sorted(_attributes(node).items())))
-    copy.text = node.text if tag in ("text", "tspan", "title", "desc") else None
+    copy.text = node.text if tag in ("text", "tspan") else None
     copy.extend(child for child in map(_allowed, node) if child is not None)
     return copy
 
@@ -211,19 +274,36 @@ def _round(node: Element, digits: int) -> None:
 
 
 def _steps(path: str) -> str:
-    """Write the level and upright parts of a path of straight lines in their short form."""
-    parts, here = [], ["", ""]
+    """Write a path of straight lines in its short form; a line without length becomes a dot."""
+    parts: list[str] = []
+    here = before = ("", "")
     for command, x, y in _LINE.findall(path):
-        if command == "L" and [x, y] == here:
+        point = (x, y)
+        if command == "L" and point == here:
+            parts[-1] += "z" if parts[-1][0] == "M" and parts[-1][-1] != "z" else ""
             continue
-        if command == "L" and y == here[1]:
-            parts.append(f"H{x}")
-        elif command == "L" and x == here[0]:
-            parts.append(f"V{y}")
+        if command == "L" and parts and parts[-1][0] == "M":
+            parts[-1] = parts[-1].rstrip("z")
+        short, axis = _level(here, point) if command == "L" else ("", 0)
+        if short and parts[-1][0] == short[0] and _onward(before[axis], here[axis], point[axis]):
+            parts[-1] = short
         else:
-            parts.append(f"{command}{x} {y}" if command != "z" else "z")
-        here = [x, y]
+            parts.append(short or f"{command}{x} {y}".strip())
+            before = here
+        here = point
     return "".join(parts)
+
+
+def _level(here: tuple[str, str], there: tuple[str, str]) -> tuple[str, int]:
+    """Return the short form of a level or upright line, and the axis along which it runs."""
+    if here[1] == there[1]:
+        return f"H{there[0]}", 0
+    return (f"V{there[1]}", 1) if here[0] == there[0] else ("", 0)
+
+
+def _onward(one: str, two: str, three: str) -> bool:
+    """Whether the third place lies beyond the second as seen from the first."""
+    return (float(two) - float(one)) * (float(three) - float(two)) > 0
 
 
 def _short(number: str, digits: int) -> str:
