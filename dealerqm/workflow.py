@@ -11,13 +11,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dealerqm import report, runner
+from dealerqm import cases, report, runner
 from dealerqm.errors import ParameterError, unknown
-from dealerqm.review import Parameters, prepare, run
+from dealerqm.review import Parameters, ledger, open_register, prepare, run
 
 # Kernels at a time: each needs a core and about 300 MB. They have processes of their own, because
 # running a notebook changes the working folder and leaves an event loop behind.
 WORKERS = 2
+AUTHOR = "dealerqm review"  # who opens alert cases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Order:
 
 
 def review(order: Order) -> tuple[Path, dict[str, str]]:
-    """Check the order, run the review and its notebooks, and publish the report.
+    """Check the order, run the review and its notebooks, publish the report, open alert cases.
 
     Parameters
     ----------
@@ -79,7 +80,8 @@ def review(order: Order) -> tuple[Path, dict[str, str]]:
             path.stem: pool.submit(runner.attempt, path, values, folder=order.project.resolve())
             for path in paths
         }
-        done = run(snapshot, plan, period, regions)
+        register = open_register(order.project, snapshot, plan)
+        done = run(snapshot, plan, period, regions, ledger(register))
         bar.update()
         pages: dict[str, Any] = {}
         failed: dict[str, str] = {}
@@ -92,6 +94,7 @@ def review(order: Order) -> tuple[Path, dict[str, str]]:
             bar.update()
         bar.set_description("report")
         folder = report.write(done, order.project / "reports" / period.key, notebooks=pages)
+        cases.open_cases(register, done.cases, snapshot.as_of, AUTHOR)
         bar.update()
     return folder, failed
 

@@ -1,15 +1,20 @@
 """A review made of plain numbers: every verdict, every kind of cell, no data needed."""
 
+from datetime import date
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from dealerqm import period, plan
+from dealerqm.cases import case_list, looked
 from dealerqm.kpi import Scorecard
 from dealerqm.kpi.scorecard import _findings as scorecard_findings
+from dealerqm.registers import Register
 from dealerqm.review import Counts, Quality, Review
 from dealerqm.signals import board as early_warning
 from dealerqm.signals import rank
-from dealerqm.spc import collect, draw, stack
+from dealerqm.spc import NO_NOTES, collect, draw, stack
 
 PERIOD = period.parse("2026Q3")
 REGIONS = {f"S{i:02d}": f"R{1 + (i - 1) // 4}" for i in range(1, 17)}
@@ -144,11 +149,17 @@ def review(chosen=None):
     chosen = chosen or plan.load()
     rng = np.random.default_rng(20260930)
     board = scorecard(chosen, rng)
-    laid = collect(monthly(chosen, rng), chosen, PERIOD)
+    months = monthly(chosen, rng)
+    laid = collect(months, chosen, PERIOD)
     warned = early_warning(laid, chosen, PERIOD, REGIONS)
+    signals = rank((*board.findings, *warned.findings), {"kpis": chosen.words()})
+    state = Register(Path("nobody-wrote")).state("alert_case")
+    cases = case_list(
+        state, signals.findings, PERIOD, date(2026, 9, 30), chosen, looks=looked(warned, PERIOD)
+    )
     return Review(
         period=PERIOD, plan=chosen, stamp=stamp(chosen), scorecard=board,
-        charts=draw(stack(laid, chosen, PERIOD), chosen), board=warned,
-        signals=rank((*board.findings, *warned.findings), {"kpis": chosen.words()}),
-        quality=quality(), counts=counts(), values=pd.DataFrame(),
+        charts=draw(stack(laid, chosen, PERIOD), chosen), board=warned, cases=cases,
+        signals=signals, quality=quality(), counts=counts(), notes=NO_NOTES, monthly=months,
+        values=pd.DataFrame(),
     )  # fmt: skip

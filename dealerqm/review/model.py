@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from dealerqm.cases import Cases
 from dealerqm.kpi import Scorecard
 from dealerqm.period import Period
 from dealerqm.plan import Plan
 from dealerqm.result import Finding, Result, Unit, plain
 from dealerqm.signals import Board, Signals
-from dealerqm.spc import ControlCharts
+from dealerqm.spc import ControlCharts, Notes
 
 _CHANGE_FACTS = ("change_period", "change_period_low", "change_period_high", "beyond_period")
 
@@ -70,8 +71,12 @@ class Review:
         The plan it is judged by.
     stamp : mapping
         Snapshot, date, digests, versions, parameters: what makes the review repeatable.
-    scorecard, charts, board, signals, quality, counts : Result
+    scorecard, charts, board, cases, signals, quality, counts : Result
         The parts; ``board`` is the early warning over all charts.
+    notes : Notes
+        What people decided about charts.
+    monthly : DataFrame
+        KPI values that the charts show, of months or weeks.
     values : DataFrame
         KPI values of all periods of the reviewed kind.
     """
@@ -82,9 +87,12 @@ class Review:
     scorecard: Scorecard
     charts: ControlCharts
     board: Board
+    cases: Cases
     signals: Signals
     quality: Quality
     counts: Counts
+    notes: Notes = field(repr=False)
+    monthly: pd.DataFrame = field(repr=False)
     values: pd.DataFrame = field(repr=False)
 
     @property

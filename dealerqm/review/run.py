@@ -9,20 +9,23 @@ from pathlib import Path
 import pandas as pd
 
 from dealerqm import labels, period, plan, store
+from dealerqm.cases import case_list, looked
 from dealerqm.errors import ParameterError, unknown
 from dealerqm.facts import Ask, Facts
 from dealerqm.kpi import scorecard, values
 from dealerqm.kpi.cells import Span
 from dealerqm.period import Period
 from dealerqm.plan import Plan
+from dealerqm.review.charts import marked
+from dealerqm.review.ledger import Ledger, ledger, open_register
 from dealerqm.review.model import Counts, Quality, Review
 from dealerqm.review.stamp import stamp
 from dealerqm.signals import board as early_warning
 from dealerqm.signals import rank
-from dealerqm.spc import NO_NOTES, Notes, collect, draw, stack
+from dealerqm.spc import collect, draw, stack
 
 ALL = "all"
-_TOLD = ("charts", "unknown", "expected_false_alarms", "expected_false_watches")
+_TOLD = ("kpis", "charts", "unknown", "expected_false_alarms", "expected_false_watches")
 CHART_KIND = {"week": "week", "month": "month", "quarter": "month", "year": "month"}
 
 
@@ -76,7 +79,8 @@ def start(
     SnapshotError
         If the project has no snapshot, or a changed one.
     """
-    return run(*prepare(Parameters(period, stores, language, project)))
+    prepared = prepare(Parameters(period, stores, language, project))
+    return run(*prepared, ledger(open_register(Path(project), prepared[0], prepared[1])))
 
 
 def prepare(asked: Parameters) -> tuple[store.Snapshot, Plan, Period, dict[str, str]]:
@@ -127,7 +131,7 @@ def project_plan(folder: Path) -> Plan:
 
 def run(
     snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[str, str],
-    notes: Notes = NO_NOTES,
+    written: Ledger,
 ) -> Review:  # fmt: skip
     """Review one period of a snapshot.
 
@@ -141,8 +145,8 @@ def run(
         Week, month, quarter or year.
     regions : mapping of str to str
         Store to region: the stores reviewed.
-    notes : Notes
-        What people decided about charts.
+    written : Ledger
+        What people decided about charts, and the alert cases so far.
 
     Returns
     -------
@@ -160,19 +164,26 @@ def run(
     )
     board = scorecard(facts, plan, regions, period, as_of=snapshot.as_of, history=history)
     laid = collect(fine, plan, period)
-    charts = draw(stack(laid, plan, period, notes), plan)
-    warned = early_warning(laid, plan, period, regions, notes)
-    note = {name: warned.note[name] for name in ("kpis", *_TOLD)}
+    charts = draw(stack(laid, plan, period, written.notes), plan)
+    warned = early_warning(laid, plan, period, regions, written.notes)
+    signals = rank((*board.findings, *warned.findings), {n: warned.note[n] for n in _TOLD})
+    cases = case_list(
+        written.cases, signals.findings, period, snapshot.as_of, plan,
+        looks=looked(warned, period),
+    )  # fmt: skip
     return Review(
         period=period,
         plan=plan,
-        stamp=stamp(snapshot, plan, period, regions),
+        stamp=stamp(snapshot, plan, period, regions, written.notes),
         scorecard=board,
-        charts=charts,
+        charts=marked(charts, warned, written.notes),
         board=warned,
-        signals=rank((*board.findings, *warned.findings), note),
+        cases=cases,
+        signals=signals,
         quality=_quality(snapshot),
         counts=_counts(snapshot),
+        notes=written.notes,
+        monthly=fine,
         values=history,
     )
 

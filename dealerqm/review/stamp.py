@@ -11,12 +11,13 @@ from typing import Any
 from dealerqm import __version__, store
 from dealerqm.period import Period
 from dealerqm.plan import Plan
+from dealerqm.spc import Notes
 
 _CODE = (".py", ".toml", ".jinja", ".css", ".js")  # texts that decide the bytes of a report
 
 
 def stamp(
-    snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[str, str]
+    snapshot: store.Snapshot, plan: Plan, period: Period, regions: Mapping[str, str], notes: Notes
 ) -> dict[str, Any]:
     """Return what a reader needs to repeat a review.
 
@@ -30,6 +31,8 @@ def stamp(
         The reviewed period.
     regions : mapping of str to str
         The reviewed stores.
+    notes : Notes
+        What people decided about charts.
 
     Returns
     -------
@@ -42,6 +45,7 @@ def stamp(
         "snapshot": snapshot.id,
         "as_of": snapshot.as_of.isoformat(),
         "plan": plan.digest,
+        "notes": hashlib.sha256(repr(notes).encode()).hexdigest()[:16] if any(notes) else "none",
         "plan_version": plan.settings["plan"]["version"],
         "dealerqm": __version__,
         "code": code_digest(),

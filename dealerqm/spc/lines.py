@@ -134,15 +134,17 @@ def _judge(
     own = np.minimum(phase, number.max(axis=0, initial=1))  # others lend what their last phase is
     baseline = stacked.baseline[:, columns] & (number == own)
     groups = pd.factorize(cells.charts["kpi"] + "|" + cells.charts["unit_type"])[0][columns]
+    rows = slice(0, len(cells.keys))
     frozen = calibrated.freeze(
-        points, baseline, budget=budget(plan, cells.kind), phi=stacked.phi[columns], groups=groups
-    )
+        points, baseline, budget=budget(plan, cells.kind), phi=stacked.phi[columns],
+        groups=groups, fitted=stacked.fitted[rows, columns],
+    )  # fmt: skip
     short = frozen.n < plan.settings["charts"]["minimum_periods"]
     centre, sigma = (np.where(short, np.nan, part) for part in (frozen.centre, frozen.sigma))
     frozen = frozen._replace(centre=centre, sigma=sigma)
     reason = np.where(short, "short", frozen.reason)
     inside = points._replace(y=np.where(number == phase, points.y, np.nan))
-    effect = stacked.effect[: len(cells.keys), columns]
+    effect = stacked.effect[rows, columns]
     judged, _ = calibrated.judge(inside, frozen, effect=effect)
     return judged, reason
 

@@ -55,8 +55,9 @@ class Stack(NamedTuple):
         What it was made from, up to the end of the reviewed period.
     points : Series
         Points without season; excluded ones are gaps.
-    effect : ndarray, shape (periods + ahead, charts)
-        Season on the working scale, 0 where none was found; the last rows are still to come.
+    effect, fitted : ndarray, shape (periods + ahead, charts)
+        Season on the working scale, 0 where none was found, and its sampling variance; the last
+        rows are still to come.
     phi : ndarray, shape (charts,)
         Autocorrelation, pooled over the stores of a KPI.
     phase : ndarray of int, shape (periods, charts)
@@ -72,6 +73,7 @@ class Stack(NamedTuple):
     cells: Cells
     points: Series
     effect: Array
+    fitted: Array
     phi: Array
     phase: Index
     baseline: Mask
@@ -200,7 +202,8 @@ def stack(cells: Cells, plan: Plan, period: Period, notes: Notes = NO_NOTES) -> 
     baseline = _baseline(usable, phase, settings["baseline_periods"])
     groups = pd.factorize(cells.charts["kpi"])[0]
     year = _season(cells, _centred(points, baseline, phase), baseline, plan, groups)
-    effect = np.where(year.p < settings["diagnosis_alpha"], year.effect, 0.0)
+    seasonal = year.p < settings["diagnosis_alpha"]
+    effect, fitted = (np.where(seasonal, part, 0.0) for part in (year.effect, year.variance))
     free = points._replace(y=points.y - effect[: len(cells.keys)])
     lag = diagnose.memory(_centred(free, baseline, phase), groups, baseline=baseline)
     found = diagnose.dispersion(
@@ -208,7 +211,9 @@ def stack(cells: Cells, plan: Plan, period: Period, notes: Notes = NO_NOTES) -> 
         baseline=baseline,
     )  # fmt: skip
     phi = np.minimum(lag.pooled, scales.MAX_PHI)
-    return Stack(cells, free, effect, phi, phase, baseline, excluded, ~before, found, year, lag)
+    return Stack(
+        cells, free, effect, fitted, phi, phase, baseline, excluded, ~before, found, year, lag
+    )
 
 
 def _noted(cells: Cells, notes: Notes) -> tuple[Mask, Index]:
@@ -308,7 +313,9 @@ def _season(cells: Cells, points: Series, baseline: Mask, plan: Plan, groups: In
     )  # fmt: skip
     where = {group: column for column, group in enumerate(groups[source])}
     spread = np.array([where[group] for group in groups], np.int64)
-    return Season(found.effect[:, spread], found.p[spread], found.share[spread])
+    return Season(
+        found.effect[:, spread], found.p[spread], found.share[spread], found.variance[:, spread]
+    )
 
 
 def _longer(points: Series, rows: int) -> Series:
