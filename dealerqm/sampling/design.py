@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from dealerqm.errors import MethodError, unknown
+from dealerqm.stats.weighting import Calibration, checked
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -54,33 +54,6 @@ class Stage(NamedTuple):
     def of_rows(self) -> Codes:
         """Stratum of each row."""
         return self.stratum if self.unit is None else self.stratum[self.unit]
-
-
-class Calibration(NamedTuple):
-    """What weights were calibrated on, for standard errors that know of it.
-
-    Attributes
-    ----------
-    start : ndarray, shape (rows,)
-        Weights before; they weight the regression whose residuals carry the variance.
-    margins : tuple of ndarray of int
-        Codes of each margin, shape (rows,) each.
-    x : ndarray, shape (rows, columns), or None
-        Variables whose totals were met.
-    """
-
-    start: Array
-    margins: tuple[Codes, ...] = ()
-    x: Array | None = None
-
-    def model(self) -> sparse.csr_array:
-        """Return all variables side by side, shape (rows, columns)."""
-        rows = np.arange(self.start.size)
-        parts = [
-            sparse.csr_array((np.ones(rows.size), (rows, codes)), shape=(rows.size, _top(codes)))
-            for codes in self.margins
-        ]
-        return sparse.csr_array(sparse.hstack([*parts, *([] if self.x is None else [self.x])]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -204,7 +177,7 @@ def design(
         if not sizes or sizes[0] is None:
             raise MethodError("weights: none given, and no size to find them from; give either.")
         weights = 1 / stages[-1].share[stages[-1].of_rows]
-    weights = _weights(weights)
+    weights = checked(weights).copy()
     for array in (weights, count, squares):
         if array is not None:
             array.flags.writeable = False
@@ -236,7 +209,7 @@ def calibrated(design: Design, weights: ArrayLike, *, on: Calibration) -> Design
     >>> after.weights, len(after.calibrations)
     (array([2., 1., 1.]), 1)
     """
-    new = _weights(weights)
+    new = checked(weights).copy()
     ratio = np.divide(new, design.weights, out=np.zeros(new.size), where=design.weights > 0)
     squares = None if design.squares is None else design.squares * ratio**2
     new.flags.writeable = False
@@ -302,22 +275,6 @@ def _rows(*given: Labels) -> int:
 
 def _filled(values: ArrayLike, rows: int) -> Array:
     return np.array(np.broadcast_to(np.asarray(values, float), (rows,)))
-
-
-def _weights(weights: ArrayLike) -> Array:
-    found = np.array(weights, float)
-    for bad, what in (
-        (np.isnan(found), "missing"), (found < 0, "negative"), (np.isinf(found), "infinite"),
-    ):  # fmt: skip
-        if bad.any():
-            first = int(np.flatnonzero(bad)[0])
-            raise MethodError(
-                f"weights: {int(bad.sum())} {what}, the first in row {first} ({found[first]:g}); "
-                "allowed: 0 and above. Correct them, or give rows that must not count weight 0."
-            )
-    if not found.any():
-        raise MethodError("weights: all are 0; at least one row must stand for somebody.")
-    return found
 
 
 def _stage(
