@@ -2,9 +2,9 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: help review test lab check notebooks lock
+.PHONY: help review test lab check bench notebooks lock
 
-help review test lab check notebooks lock:
+help review test lab check bench notebooks lock:
 	@$(PYTHON) tools/run.py $@ $(ARGS)
 
 .DEFAULT_GOAL := help

@@ -28,6 +28,7 @@ def load_run():
 run = load_run()
 PROJECT = run.read_project()
 LOCK = run.LOCK.read_text(encoding="utf-8")
+BENCH_LOCK = run.BENCH_LOCK.read_text(encoding="utf-8")
 ENVIRONMENT = run.ENVIRONMENT.read_text(encoding="utf-8")
 
 
@@ -41,6 +42,13 @@ def declared(project):
     lines = chain(*groups, project["build-system"]["requires"])
     found = map(Requirement, lines)
     return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
+def declared_for_the_bench(project):
+    """The same with the package's own dependencies and the packages to race against."""
+    package = {"dependencies": project["project"]["dependencies"]}
+    groups = {"optional-dependencies": project["dependency-groups"]}
+    return {"project": package | groups, "build-system": {"requires": []}}
 
 
 def locked(lock):
@@ -118,11 +126,23 @@ def test_lock_holds_every_dependency_inside_its_range():
     assert lock_differences(LOCK, PROJECT) == []
 
 
-def test_every_locked_package_is_hashed():
-    assert unhashed(LOCK) == []
+def test_bench_lock_holds_the_package_and_its_peers_in_the_versions_of_the_lock():
+    assert lock_differences(BENCH_LOCK, declared_for_the_bench(PROJECT)) == []
+    ours, theirs = (
+        {(name, version) for name, version, _ in locked(lock)} for lock in (LOCK, BENCH_LOCK)
+    )
+    shared = {name for name, _ in ours} & {name for name, _ in theirs}
+    assert {found for found in theirs if found[0] in shared} <= ours
 
 
-@pytest.mark.parametrize("text", [LOCK, ENVIRONMENT], ids=["lock", "environment.yml"])
+@pytest.mark.parametrize("lock", [LOCK, BENCH_LOCK], ids=["lock", "bench"])
+def test_every_locked_package_is_hashed(lock):
+    assert unhashed(lock) == []
+
+
+@pytest.mark.parametrize(
+    "text", [LOCK, BENCH_LOCK, ENVIRONMENT], ids=["lock", "bench", "environment.yml"]
+)
 def test_no_host_and_no_path_is_named(text):
     assert run.machine_traces(text) == []
 
@@ -210,33 +230,47 @@ def test_fingerprint_changes_with_what_the_environment_is_made_from():
     assert len(others | {base}) == 5
 
 
-def test_environment_is_ready_only_when_its_stamp_is_right_and_its_python_is_there(tmp_path):
-    stamp = tmp_path / ".ok"
-    assert not run.is_ready(stamp)
-    stamp.write_text(run.wanted(), encoding="utf-8")
-    assert not run.is_ready(stamp)
+@pytest.mark.parametrize("lock", [run.LOCK, run.BENCH_LOCK], ids=["lock", "bench"])
+def test_environment_is_ready_only_when_its_stamp_is_right_and_its_python_is_there(tmp_path, lock):
+    stamp = tmp_path / run.STAMP
+    assert not run.is_ready(tmp_path, lock)
+    stamp.write_text(run.wanted(lock), encoding="utf-8")
+    assert not run.is_ready(tmp_path, lock)
     program = run.venv_script("python", tmp_path)
     program.parent.mkdir()
     program.touch()
-    assert run.is_ready(stamp)
+    assert run.is_ready(tmp_path, lock)
     stamp.write_text("made from another lock", encoding="utf-8")
-    assert not run.is_ready(stamp)
+    assert not run.is_ready(tmp_path, lock)
 
 
-def test_a_half_made_environment_is_removed_and_a_failing_step_ends_the_set_up(
-    tmp_path, monkeypatch, capfd
-):
-    monkeypatch.setattr(run, "VENV", tmp_path / ".venv")
-    (tmp_path / ".venv" / "lib").mkdir(parents=True)
+def test_only_the_main_environment_holds_the_package_itself():
+    for steps in (
+        lambda venv, lock: run.with_pip(venv, lock),
+        lambda venv, lock: run.with_uv("uv", venv, lock),
+    ):
+        main = [command for _, command in steps(run.VENV, run.LOCK)]
+        bench = [command for _, command in steps(run.BENCH_VENV, run.BENCH_LOCK)]
+        assert [command for command in main if "--editable" in command] == main[2:]
+        assert len(main) == 3
+        assert len(bench) == 2
+        assert str(run.BENCH_LOCK) in bench[1]
+        assert str(run.LOCK) not in bench[1]
+        assert str(run.BENCH_VENV) in " ".join(bench[0])
+
+
+def test_a_half_made_environment_is_removed_and_a_failing_step_ends_the_set_up(tmp_path, capfd):
+    venv = tmp_path / ".venv"
+    (venv / "lib").mkdir(parents=True)
     failing = [sys.executable, "-c", "print('disk full'); raise SystemExit(3)"]
     never = [sys.executable, "-c", "print('not reached')"]
-    assert not run.install([("one", failing), ("two", never)])
+    assert not run.install(venv, [("one", failing), ("two", never)])
     out = capfd.readouterr().out
     assert "removing the outdated or unfinished .venv" in out
     assert "set-up 1/2: one" in out
     assert "disk full" in out
     assert "not reached" not in out
-    assert not (tmp_path / ".venv").exists()
+    assert not venv.exists()
 
 
 def test_pip_is_shown_as_a_counter(capfd):

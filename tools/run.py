@@ -1,6 +1,7 @@
 """Run a task of the project: `python tools/run.py TASK [arguments]`.
 
-Every task that needs packages first makes sure that `.venv` holds exactly requirements.lock.
+Every task that needs packages first makes sure that `.venv` holds exactly requirements.lock;
+`bench` works in `.venv-bench` and requirements-bench.lock, where the packages to race against are.
 Standard library only. The syntax stays readable for old Pythons, so that they can refuse politely.
 """
 
@@ -19,8 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
-STAMP = VENV / ".ok"
 LOCK = ROOT / "requirements.lock"
+BENCH_VENV = ROOT / ".venv-bench"
+BENCH_LOCK = ROOT / "requirements-bench.lock"
+STAMP = ".ok"  # written into an environment when it is complete
 PROJECT = ROOT / "pyproject.toml"
 ENVIRONMENT = ROOT / "environment.yml"
 
@@ -89,36 +92,38 @@ def fingerprint(lock, project, python, root):
     return hashlib.sha256("\0".join((lock, package, python, str(root))).encode()).hexdigest()
 
 
-def wanted():
-    lock_text = LOCK.read_text(encoding="utf-8")
-    return fingerprint(lock_text, read_project(), platform.python_version(), ROOT)
+def wanted(lock=LOCK):
+    lock_text = lock.read_text(encoding="utf-8")
+    project = read_project() if lock == LOCK else {"build-system": {}, "project": {}}
+    return fingerprint(lock_text, project, platform.python_version(), ROOT)
 
 
-def is_ready(stamp=STAMP):
+def is_ready(venv, lock=LOCK):
     """Whether the environment was completed (the stamp is written last) and is up to date."""
-    done = stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted()
-    return done and venv_script("python", stamp.parent).exists()
+    stamp = venv / STAMP
+    done = stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted(lock)
+    return done and venv_script("python", venv).exists()
 
 
-def ensure_environment():
-    """Make `.venv` from the lock unless it is that already."""
-    if is_ready():
+def ensure_environment(venv, lock):
+    """Make an environment from its lock unless it is that already."""
+    if is_ready(venv, lock):
         return
     start = time.monotonic()
     say(f"Python {platform.python_version()} ({base_python()})")
     uv = shutil.which("uv")
-    if not (uv and install(with_uv(uv))):
+    if not (uv and install(venv, with_uv(uv, venv, lock))):
         if uv:
             say("uv could not do it, trying pip")
-        if not install(with_pip()):
+        if not install(venv, with_pip(venv, lock)):
             raise Stop("the environment could not be made; the reason stands above")
-    STAMP.write_text(wanted(), encoding="utf-8")
-    say(f".venv is ready ({time.monotonic() - start:.0f} s)")
+    (venv / STAMP).write_text(wanted(lock), encoding="utf-8")
+    say(f"{venv.name} is ready ({time.monotonic() - start:.0f} s)")
 
 
-def install(steps):
-    """Make `.venv` anew by these steps, whatever an interrupted run left behind."""
-    remove(VENV)
+def install(venv, steps):
+    """Make an environment anew by these steps, whatever an interrupted run left behind."""
+    remove(venv)
     for number, (text, command) in enumerate(steps, 1):
         say(f"set-up {number}/{len(steps)}: {text}")
         if follow(command) != 0:
@@ -130,34 +135,40 @@ def remove(folder):
     try:
         if folder.exists():
             say(f"removing the outdated or unfinished {folder.name}")
-            (folder / STAMP.name).unlink(missing_ok=True)
+            (folder / STAMP).unlink(missing_ok=True)
             shutil.rmtree(folder)
     except OSError as error:
         raise Stop(f"cannot remove {folder}: {error}; close what uses it and retry") from error
 
 
-def with_uv(uv):
-    python = ["--python", str(venv_script("python"))]
-    editable = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+def with_uv(uv, venv, lock):
+    target = ["--python", str(venv_script("python", venv))]
     return [
-        ("making .venv (uv)", [uv, "venv", "--quiet", "--python", base_python(), str(VENV)]),
-        (lock_line(), [uv, "pip", "sync", "--require-hashes", *python, str(LOCK)]),
-        ("installing dealerqm itself", [uv, "pip", "install", *python, *editable]),
+        (f"making {venv.name} (uv)", [uv, "venv", "--quiet", "--python", base_python(), str(venv)]),
+        (lock_line(lock), [uv, "pip", "sync", "--require-hashes", *target, str(lock)]),
+        *dealerqm_itself([uv, "pip", "install", *target], lock),
     ]
 
 
-def with_pip():
-    pip = [str(venv_script("python")), "-m", "pip", "--disable-pip-version-check", "install"]
-    editable = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+def with_pip(venv, lock):
+    pip = [str(venv_script("python", venv)), "-m", "pip", "--disable-pip-version-check", "install"]
     return [
-        ("making .venv (venv)", [base_python(), "-m", "venv", str(VENV)]),
-        (lock_line(), [*pip, "--require-hashes", "--requirement", str(LOCK)]),
-        ("installing dealerqm itself", [*pip, *editable]),
+        (f"making {venv.name} (venv)", [base_python(), "-m", "venv", str(venv)]),
+        (lock_line(lock), [*pip, "--require-hashes", "--requirement", str(lock)]),
+        *dealerqm_itself(pip, lock),
     ]
 
 
-def lock_line():
-    return f"installing the packages of {LOCK.name}"
+def lock_line(lock):
+    return f"installing the packages of {lock.name}"
+
+
+def dealerqm_itself(installer, lock):
+    """The package, editable; the bench runs it from this folder."""
+    if lock != LOCK:
+        return []
+    editable = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+    return [("installing dealerqm itself", [*installer, *editable])]
 
 
 def follow(command):
@@ -185,21 +196,18 @@ def show_progress(text, last=False):
         say(text)
 
 
-def environment():
+def environment(venv=VENV):
     """Variables for the child processes: the programs of `.venv` first, nothing foreign on it."""
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    env["VIRTUAL_ENV"] = str(VENV)
-    env["PATH"] = str(venv_script("python").parent) + os.pathsep + env.get("PATH", "")
+    env["VIRTUAL_ENV"] = str(venv)
+    env["PATH"] = str(venv_script("python", venv).parent) + os.pathsep + env.get("PATH", "")
     env["PYTHONUTF8"] = "1"
     return env
 
 
-def call(*command):
-    return subprocess.call([str(part) for part in command], cwd=ROOT, env=environment())
-
-
-def python(*arguments):
-    return call(venv_script("python"), *arguments)
+def python(*arguments, venv=VENV):
+    command = [str(part) for part in (venv_script("python", venv), *arguments)]
+    return subprocess.call(command, cwd=ROOT, env=environment(venv))
 
 
 # ---------------------------------------------------------------- tasks
@@ -262,19 +270,21 @@ def notebooks(arguments):
     return python("-m", "dealerqm", "notebooks", "--project", ".", *arguments)
 
 
+def bench(arguments):
+    """time and memory beside goals, floors and other packages (SUBJECT, --save)"""
+    return python("-m", "bench", *arguments, venv=BENCH_VENV)
+
+
 def lock(arguments):
-    """write requirements.lock and environment.yml (--upgrade: newest versions)"""
+    """write both locks and environment.yml (--upgrade: newest versions)"""
     project = read_project()
+    builders = "\n".join(project["build-system"]["requires"])
     with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / LOCK.name
-        if LOCK.exists():
-            shutil.copy(LOCK, draft)  # uv keeps the versions it finds here
-        compile_lock(find_uv(Path(folder)), project, draft, arguments)
-        text = draft.read_text(encoding="utf-8")
-    faults = machine_traces(text)
-    if faults:
-        raise Stop(f"the new lock names a host or a path of this machine: {faults[0]}")
-    write(LOCK, text)
+        uv = find_uv(Path(folder))
+        write_lock(LOCK, [uv, "-", "--all-extras", *arguments], builders)
+        # the same versions as in .venv, so that what is timed is what is used
+        peers = ["--group", "bench", "--constraints", LOCK.name]
+        write_lock(BENCH_LOCK, [uv, *peers, *arguments])
     write(ENVIRONMENT, environment_text(project))
     return 0
 
@@ -286,10 +296,12 @@ TASKS = {
     "test": test,
     "lab": lab,
     "check": check,
+    "bench": bench,
     "notebooks": notebooks,
     "lock": lock,
 }
 WITHOUT_VENV = ("help", "lock")
+ENVIRONMENTS = {"bench": (BENCH_VENV, BENCH_LOCK)}  # of the tasks that do not work in .venv
 
 
 # ---------------------------------------------------------------- parts of the tasks
@@ -352,18 +364,26 @@ def find_uv(folder):
     return str(venv_script("uv", folder / "uv"))
 
 
-def compile_lock(uv, project, output, arguments):
-    """Resolve for all systems and Pythons at once; the build backend is locked with the rest."""
-    options = ["--all-extras", "--universal", "--python-version", "3.11", "--generate-hashes"]
-    silent = ["--quiet", "--no-emit-index-url", "--no-emit-find-links"]
-    header = ["--custom-compile-command", "make lock", "--output-file", str(output)]
-    subprocess.run(
-        [uv, "pip", "compile", "pyproject.toml", "-", *options, *silent, *header, *arguments],
-        input="\n".join(project["build-system"]["requires"]),
-        encoding="utf-8",
-        cwd=ROOT,
-        check=True,
-    )
+def write_lock(path, arguments, more=""):
+    """Resolve pyproject.toml for all systems and Pythons at once and write it with hashes.
+
+    Versions that the file holds are kept where they still fit. `more` are further requirements.
+    """
+    uv, *arguments = arguments
+    options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
+    silent = ["--no-emit-index-url", "--no-emit-find-links"]
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / path.name
+        if path.exists():
+            shutil.copy(path, draft)
+        header = ["--custom-compile-command", "make lock", "--output-file", str(draft)]
+        command = [uv, "pip", "compile", PROJECT.name, *arguments, *options, *silent, *header]
+        subprocess.run(command, input=more, encoding="utf-8", cwd=ROOT, check=True)
+        text = draft.read_text(encoding="utf-8")
+    faults = machine_traces(text)
+    if faults:
+        raise Stop(f"the new {path.name} names a host or a path of this machine: {faults[0]}")
+    write(path, text)
 
 
 def machine_traces(text):
@@ -388,7 +408,7 @@ def main(argv):
     if sys.version_info[:2] not in SUPPORTED:
         return hand_over(argv)
     if name not in WITHOUT_VENV:
-        ensure_environment()
+        ensure_environment(*ENVIRONMENTS.get(name, (VENV, LOCK)))
     return TASKS[name](arguments)
 
 
