@@ -120,7 +120,7 @@ def rake(
     _agree(table)
     cell, first, cells = _collapsed(table, start)
     for margin, code in zip(table, cells, strict=True):
-        _sampled(margin, np.bincount(code, first, margin.totals.size))
+        _sampled(margin, _sum(code, first, margin.totals.size))
     fitted, steps = _fitted(first, cells, [margin.totals for margin in table], cycles)
     factor = np.divide(fitted, first, out=np.ones(first.size), where=first > 0)
     gaps = _gaps(table, cells, fitted)
@@ -223,12 +223,16 @@ def _collapsed(table: Sequence[_Margin], start: Array) -> tuple[Codes, Array, li
         cell += margin.code
         cell = cell if dense else pd.factorize(cell)[0]
     count = int(np.prod(sizes)) if dense else int(cell.max()) + 1
-    weights = np.bincount(cell, start, count)
+    weights = _sum(cell, start, count)
     if dense:
         return cell, weights, [np.asarray(c) for c in np.unravel_index(np.arange(count), sizes)]
     row = np.zeros(count, np.int64)
     row[cell] = np.arange(cell.size)
     return cell, weights, [margin.code[row] for margin in table]
+
+
+def _sum(code: Codes, weights: Array, size: int) -> Array:
+    return np.bincount(code, weights, size).astype(float, copy=False)
 
 
 def _fitted(
@@ -240,7 +244,7 @@ def _fitted(
     while worst >= TOLERANCE and steps < cycles:
         steps, worst = steps + 1, 0.0
         for code, total in zip(levels, totals, strict=True):
-            ratio = total / np.maximum(np.bincount(code, weights, total.size), np.finfo(float).tiny)
+            ratio = total / np.maximum(_sum(code, weights, total.size), np.finfo(float).tiny)
             ratio = np.where(total > 0, ratio, 1.0)
             worst = max(worst, float(np.abs(ratio - 1).max()))
             weights = weights * ratio[code]
@@ -251,7 +255,7 @@ def _fitted(
 
 def _gaps(table: Sequence[_Margin], cells: Sequence[Codes], weights: Array) -> Gaps:
     pairs = list(zip(table, cells, strict=True))
-    achieved = np.concatenate([np.bincount(c, weights, m.totals.size) for m, c in pairs])
+    achieved = np.concatenate([_sum(code, weights, m.totals.size) for m, code in pairs])
     target = np.concatenate([margin.totals for margin in table])
     margins = np.repeat(np.array([m.name for m in table], object), [m.totals.size for m in table])
     levels = np.array([level for m in table for level in m.levels], object)
@@ -290,6 +294,6 @@ def _merges(
         totals[where][other] += totals[where][level]
         totals[where][level] = 0.0
         fitted, _ = _fitted(first, code, totals, CYCLES)
-        sums = [np.bincount(c, fitted, t.size) for c, t in zip(code, totals, strict=True)]
+        sums = [_sum(c, fitted, t.size) for c, t in zip(code, totals, strict=True)]
         if all(np.allclose(s, t, rtol=AGREE, atol=0) for s, t in zip(sums, totals, strict=True)):
             yield other

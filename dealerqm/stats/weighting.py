@@ -39,7 +39,9 @@ class Calibration(NamedTuple):
             sparse.csr_array((np.ones(rows.size), (rows, code)), (rows.size, int(code.max()) + 1))
             for code in self.margins
         ]
-        return sparse.csr_array(sparse.hstack([*parts, *([] if self.x is None else [self.x])]))
+        if self.x is not None:
+            parts.append(sparse.csr_array(self.x))
+        return sparse.csr_array(sparse.hstack(parts))
 
 
 class Gaps(NamedTuple):
