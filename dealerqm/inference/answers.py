@@ -201,18 +201,25 @@ def _climb(
 
 def _endless(cases: Array, names: Sequence[str]) -> str:
     """Find the variables along which a likelihood rises without end."""
+    moved = np.flatnonzero(np.abs(_direction(cases)) > FLAT)
+    if not moved.size:
+        return f"y: the model did not converge in {STEPS} steps; scale the variables, or use fewer."
+    needed = [i for i in moved if not _direction(np.delete(cases, i, axis=1)).any()]
+    blamed = [names[i] for i in (needed or moved) if names[i] != "constant" and "|" not in names[i]]
+    return (
+        f"y: {', '.join(blamed)} separates the answers, so no finite coefficient exists; join "
+        "levels, leave it out, or compare the shares directly."
+    )
+
+
+def _direction(cases: Array) -> Array:
+    """Find a direction in which no row gets less likely and some get more; 0 where none is."""
     ends = [(-1, 1)] * cases.shape[1]
     found = optimize.linprog(
         -cases.sum(axis=0), A_ub=-cases, b_ub=np.zeros(len(cases)), bounds=ends
     )
-    if found.status or -found.fun < FLAT:
-        return f"y: the model did not converge in {STEPS} steps; scale the variables, or use fewer."
-    moved = [n for n, v in zip(names, found.x, strict=True) if abs(v) > FLAT and "|" not in n]
-    blamed = ", ".join(n for n in moved if n != "constant") or "constant"
-    return (
-        f"y: {blamed} separates the outcomes, so no finite coefficient exists; join levels, leave "
-        "it out, or compare the shares directly."
-    )
+    none = found.status or -found.fun < FLAT * len(cases)
+    return np.zeros(cases.shape[1]) if none else np.asarray(found.x, float)
 
 
 class Contrast(NamedTuple):
