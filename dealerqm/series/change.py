@@ -317,7 +317,7 @@ def _chances(total: Array, freedom: Array) -> Array:
     possible = np.isfinite(total)
     best = np.where(possible, total, np.inf).min(axis=0)
     noisy = np.isfinite(best) & (best > 0)
-    ratio = np.where(possible & noisy, total, 1.0) / np.where(noisy, best, 1.0)
+    ratio = np.divide(total, best, out=np.ones(total.shape), where=possible & noisy)
     power = np.where(noisy, np.exp(-freedom / 2 * np.log(ratio)), total == best) * possible
     sums = power.sum(axis=0)
     found: Array = np.divide(power, sums, out=np.zeros(power.shape), where=sums > 0)
