@@ -95,7 +95,8 @@ def index_html(review: Review, notebooks: Mapping[str, Any] | None = None) -> st
         "dimensions": board.by_dimension(review, areas), "forest": board.forest(review, group),
         "matrix": board.matrix(review, table), "changes": evidence.changes(review, table),
         "signals": evidence.signals(review, [entry["id"] for entry in verdict]),
-        "charts": evidence.charts(review, drawn), "quality": evidence.quality(review),
+        "cases": evidence.cases(review), "charts": evidence.charts(review, drawn),
+        "quality": evidence.quality(review),
         "definitions": evidence.definitions(review), "benchmarks": evidence.benchmarks(review),
         "methods": evidence.methods(review), "stamp": review.stamp, "signs": board.SIGNS,
         "remedies": {key.partition(".")[2] for key in labels.keys() if key.startswith("remedy.")},  # noqa: SIM118

@@ -15,7 +15,7 @@ from dealerqm.report.pages import both
 from dealerqm.result import Finding
 from dealerqm.review import Review, finding_text
 
-MOST_CHANGES, MOST_SIGNALS, MOST_CHARTS = 30, 40, 24
+MOST_CHANGES, MOST_SIGNALS, MOST_CASES, MOST_CHARTS = 30, 40, 12, 24
 SERIES = ["kpi", "unit_type", "unit"]
 
 
@@ -95,6 +95,41 @@ def signals(review: Review, named: Sequence[str]) -> dict[str, Any]:
     return {"rows": rows, "all": len(found), "alarms": alarms, "expected": expected}
 
 
+def cases(review: Review) -> dict[str, Any]:
+    """Return the alert cases: how many are open and overdue, and the first of them.
+
+    Parameters
+    ----------
+    review : Review
+        The review.
+
+    Returns
+    -------
+    dict
+        ``open``, ``overdue``, ``all``, ``days`` (Markup) and ``rows``; people's names and texts
+        stay in the register.
+    """
+    note, rows = review.cases.note, []
+    for row in review.cases.table.head(MOST_CASES).to_dict("records"):
+        kpi = review.plan.kpis[row["kpi"]]
+        due = "–" if pd.isna(row["due_on"]) else str(row["due_on"])[:10]
+        rows.append({
+            "name": kpi.name, "label": kpi.label, "unit": unit(kpi), "where": row["unit"],
+            "status": row["status"], "opened": row["opened"], "since": row["since"], "due": due,
+        })  # fmt: skip
+    days = {name: value for name, value in note["days_to_action"].items() if value is not None}
+    told = {name: f"{days[name]:.0f}" if name in days else "–" for name in ("low", "high")}
+    said = (
+        both("case_total.days", days=f"{days['estimate']:.0f}", **told)
+        if "estimate" in days
+        else both("case_total.no_days")
+    )
+    return {
+        "open": note["open"], "overdue": note["overdue"], "all": len(review.cases.table),
+        "days": said, "rows": rows,
+    }  # fmt: skip
+
+
 def charts(review: Review, table: pd.DataFrame) -> dict[str, Any]:
     """Return the control charts: the group's by area, then the units with a signal.
 
@@ -145,10 +180,8 @@ def _figure(review: Review, key: tuple[str, str, str], frame: pd.DataFrame) -> d
     kpi = review.plan.kpis[key[0]]
     goal = kpi.goal if kpi.goal and kpi.goal.since <= review.period.end else None
     panel = plot.Panel(kpi.label, goal.value if goal else None, kpi.better, kpi.measure)
-    picture = plot.control_chart(
-        frame, label=kpi.label, goal=panel.goal, better=panel.better, measure=panel.measure,
-        lang=plot.BOTH,
-    )  # fmt: skip
+    panel = plot.marked(panel, review.charts.note, (key[0], key[2]))
+    picture = plot.chart(frame, panel, plot.BOTH)
     name = f"c-{key[0]}-{key[2]}" if key[1] != "group" else f"c-{key[0]}"
     where = {} if key[1] == "group" else {"where": key[2]}
     alt = {code: plot.describe(frame, panel, code) for code in labels.languages()}
