@@ -37,8 +37,9 @@ def series(first="2023-10", last="2026-09", young=0, **more):
 
 
 def chart(frame, lang="zh", label=NAMES, **more):
+    titles = dict.fromkeys(LANGUAGES, label) if isinstance(label, str) else label
     options = {"goal": 0.9, "better": "up", "measure": "share", **more}
-    return plot.control_chart(frame, label=label, lang=lang, **options)
+    return plot.chart(frame, plot.Panel(titles, **options), lang)
 
 
 def forest_rows():
@@ -241,6 +242,22 @@ def test_every_sign_has_a_shape_of_its_own_and_runs_are_no_points_beyond():
     }  # fmt: skip
 
 
+def test_the_legend_of_a_page_uses_the_signs_of_the_charts():
+    drawn = plot.signs()
+    assert list(drawn) == list(layers.MARKERS) and len("".join(drawn.values())) < 6_000
+    assert all(f'aria-labelledby="sign-{kind}"' in one for kind, one in drawn.items())
+    assert 'fill="#d55e00"' in drawn["worse"]
+    assert {f"plot.{kind}" for kind in drawn} <= set(labels.keys())
+
+
+def test_points_beyond_speak_before_runs_where_room_is_short():
+    frame, panel = told()
+    frame.loc[10, ["value", "beyond"]] = [0.99, True]
+    frame.loc[20:34, ["value", "run"]] = [0.84, True]
+    page = tips(plot.chart(frame, panel, "both").svg)
+    assert [tip[:7] for tip in page][:2] == ["2024-01", "2024-08"] and len(page) == layers.MOST_TIPS
+
+
 def test_limits_break_where_a_phase_begins():
     frame, panel = told()
     assert len({path.count("M") for path in limit_lines(plot.chart(frame, panel, "both").svg)}) == 1
@@ -429,6 +446,9 @@ def test_results_are_drawn_by_their_class():
         result(ControlCharts, one, words).plot("en").alt.startswith("Overall satisfaction: 96.0%")
     )
     assert result(ControlCharts, two, words).plot("zh").alt.startswith("2张控制图")
+    mark = {"onset": ("2026-05", "2026-06", "2026-07"), "notes": [("2026-01", "", "remark", "x")]}
+    noted = result(ControlCharts, two, words | {"marks": {"a": {"S01": mark}}}).plot("en")
+    assert list(noted.notes["chart"]) == ["S01 · Overall satisfaction"]
     rows = forest_rows().head(1).assign(unit_type="group", unit="group")
     assert len(result(Scorecard, rows, words).plot().data) == 1
 

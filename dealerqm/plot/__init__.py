@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dealerqm import labels
 from dealerqm.errors import MethodError
@@ -15,8 +16,8 @@ from dealerqm.plot.canvas import BOTH, FALLBACK, FAMILY, charmap, font_path, vis
 from dealerqm.plot.charts import (
     SERIES,
     chart,
-    control_chart,
     describe,
+    signs,
     small_multiples,
     xmr_pair,
 )
@@ -41,7 +42,6 @@ __all__ = [
     "charmap",
     "chart",
     "clean",
-    "control_chart",
     "describe",
     "describe_forest",
     "draw",
@@ -49,7 +49,9 @@ __all__ = [
     "forest",
     "funnel",
     "inline",
+    "marked",
     "short",
+    "signs",
     "small_multiples",
     "visible",
     "xmr_pair",
@@ -93,12 +95,36 @@ def _charts(result: Result, lang: str) -> Picture:
     panels = {str(kpi): _panel(words.get(kpi, {}), str(kpi)) for kpi in table["kpi"].unique()}
     keys = table[SERIES].drop_duplicates().head(SHOWN)
     if len(keys) > 1:
-        return small_multiples(table.merge(keys, on=SERIES), panels=panels, lang=lang)
-    panel = panels[str(table["kpi"].iloc[0])]
-    return control_chart(
-        table, label=panel.label, goal=panel.goal, better=panel.better, measure=panel.measure,
-        lang=lang,
-    )  # fmt: skip
+        every = {
+            (kpi, kind, unit): marked(panels[str(kpi)], result.note, (str(kpi), str(unit)))
+            for kpi, kind, unit in keys.itertuples(index=False)
+        }
+        return small_multiples(table.merge(keys, on=SERIES), panels=every, lang=lang)
+    kpi, unit = (str(table[name].iloc[0]) for name in ("kpi", "unit"))
+    return chart(table, marked(panels[kpi], result.note, (kpi, unit)), lang)
+
+
+def marked(panel: Panel, note: Mapping[str, Any], key: tuple[str, str]) -> Panel:
+    """Add to a panel what the note of control charts marks on this chart.
+
+    Parameters
+    ----------
+    panel : Panel
+        Label, goal, direction, measure.
+    note : mapping
+        Of ``ControlCharts``; ``marks`` as in ``review.charts.marked``.
+    key : (str, str)
+        KPI and unit.
+
+    Returns
+    -------
+    Panel
+        With dated change and notes, where there are any.
+    """
+    found = note.get("marks", {}).get(key[0], {}).get(key[1])
+    if not found:
+        return panel
+    return replace(panel, onset=found["onset"], notes=tuple(Note(*told) for told in found["notes"]))
 
 
 def _scorecard(result: Result, lang: str) -> Picture:

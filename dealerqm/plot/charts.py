@@ -15,7 +15,7 @@ from dealerqm.period import parse, span
 from dealerqm.plot import canvas, scale
 from dealerqm.plot.canvas import BOTH, Mark, Words
 from dealerqm.plot.layers import LARGE, LINES, MARKERS, PAGE, SMALL, Chart, Note, Panel, Size
-from dealerqm.plot.svg import Picture
+from dealerqm.plot.svg import Picture, inline
 from dealerqm.result import spell
 
 COLUMNS = ("period", "value", "centre", "lower", "upper", "judged", "beyond")
@@ -72,36 +72,6 @@ def chart(frame: pd.DataFrame, panel: Panel, lang: str = "zh") -> Picture:
     return Picture(
         svg, describe(frame, panel, said), _newest(one), _notes({panel.label[said]: one})
     )
-
-
-def control_chart(
-    frame: pd.DataFrame, *, label: str | Mapping[str, str], goal: float | None = None,
-    better: str = "none", measure: str = "value", lang: str = "zh",
-) -> Picture:  # fmt: skip
-    """Draw a control chart without dated change and notes.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        As for ``chart``.
-    label : str or mapping
-        Title, or title per language.
-    goal : float or None
-        Drawn as a dashed line; named at the edge when it lies far outside the data.
-    better : str
-        ``up``, ``down`` or ``none``: decides the sign of a point beyond the limits.
-    measure : str
-        ``share``, ``score`` or ``value``.
-    lang : str
-        As for ``chart``.
-
-    Returns
-    -------
-    Picture
-        The chart.
-    """
-    titles = dict.fromkeys(labels.languages(), label) if isinstance(label, str) else label
-    return chart(frame, Panel(titles, goal, better, measure), lang)
 
 
 def small_multiples(
@@ -264,6 +234,29 @@ def describe(frame: pd.DataFrame, panel: Panel, lang: str) -> str:
     return (
         stop.join(labels.text(f"plot.alt_{k}", lang, **v) for k, v in said.items()) + stop.strip()
     )
+
+
+def signs() -> dict[str, str]:
+    """Return the signs of points as small drawings, for the legend of a page.
+
+    Returns
+    -------
+    dict of str to str
+        Kind of point (``plot.<kind>`` in ``labels.toml``) to ``<svg>``; each is described by the
+        element with id ``sign-<kind>``.
+
+    Examples
+    --------
+    >>> list(signs())[:4]
+    ['inside', 'unjudged', 'constant', 'excluded']
+    """
+    drawn = {}
+    with canvas.style(editable_text=True):
+        for kind, mark in MARKERS.items():
+            figure = canvas.figure(12, 12)
+            canvas.legend(figure, [(mark, "")], (2, 6), size=canvas.SMALL)
+            drawn[kind] = inline(canvas.render(figure, Words(BOTH)), f"sign-{kind}")
+    return drawn
 
 
 def _named(table: pd.DataFrame, flag: pd.Series[bool]) -> str:

@@ -270,9 +270,10 @@ class Chart:
                 canvas.marks(ax, x, chosen["value"].to_numpy(float), mark, grow=grow)
         spoken = table[table["value"].notna()]
         if not self.size.talks:
-            plain = ~spoken["kind"].isin(SPEAKING)
             newest = spoken.index >= spoken.index[-NEWEST:][0]
-            spoken = spoken[~plain | newest].tail(MOST_TIPS)
+            spoken = spoken[spoken["kind"].isin(SPEAKING) | newest]
+            runs = spoken["kind"].str.startswith("run").sort_values(ascending=False, kind="stable")
+            spoken = spoken.loc[runs.index].tail(MOST_TIPS).sort_index()
         texts = [self._tip(row) for row in spoken.to_dict("records")]
         canvas.tips(ax, spoken.index, spoken["value"], texts, self.words)
 
@@ -369,8 +370,7 @@ def _merged(flags: Sequence[_Flag], room: float) -> list[_Flag]:
     """Let neighbouring notes share a flag as far as the room makes it necessary."""
     notes = [flag for flag in flags if flag.kind in FLAGS]
     others = [flag for flag in flags if flag.kind not in FLAGS]
-    room -= sum(flag.width for flag in others)
-    if len(notes) * FLAG <= room:
+    if len(notes) * FLAG <= (room := room - sum(flag.width for flag in others)):
         return list(flags)
     many = -(-len(notes) // max(1, int(room / (2 * FLAG))))
     for start in range(0, len(notes), many):
