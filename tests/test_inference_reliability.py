@@ -62,11 +62,11 @@ def test_the_interval_of_omega_covers():
     rng, hits = np.random.default_rng(7), 0
     line = np.array([0.9, 0.7, 0.6, 0.5])
     truth = line.sum() ** 2 / (line.sum() ** 2 + 4 * 0.5)
-    for _ in range(200):
+    for _ in range(120):
         x = rng.normal(size=(120, 1)) * line + rng.normal(size=(120, 4)) * np.sqrt(0.5)
         found = one_factor(x).omega
         hits += found.low <= truth <= found.high
-    assert hits / 200 == pytest.approx(0.95, abs=0.04)
+    assert hits / 120 == pytest.approx(0.95, abs=0.05)
 
 
 def test_factors_are_those_of_statsmodels():
@@ -133,8 +133,8 @@ def test_kappa_is_that_of_scikit_learn(pairs):
 def test_intervals_of_kappa_are_those_of_statsmodels():
     table = [[22, 4, 1], [6, 30, 5], [0, 7, 25]]
     place = np.arange(3)
-    linear = 1 - np.abs(np.subtract.outer(place, place)) / 2
-    for ours, theirs in (("none", None), ("linear", linear)):
+    apart = np.abs(np.subtract.outer(place, place)) / 2
+    for ours, theirs in (("none", None), ("linear", apart)):
         found, peer = kappa(table, weights=ours), cohens_kappa(table, weights=theirs)
         assert [float(v) for v in found.kappa] == pytest.approx(
             [peer.kappa, peer.kappa_low, peer.kappa_upp]
