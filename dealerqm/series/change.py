@@ -20,7 +20,7 @@ from dealerqm.stats.intervals import Interval, difference
 from dealerqm.stats.multiple import cauchy
 
 EDGE = 2
-PREFERRED = 1.25
+PREFERRED = 1.05
 EARLIEST = 8
 ENOUGH = 1e6
 LARGE = 1e-9
