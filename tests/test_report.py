@@ -27,7 +27,7 @@ from dealerqm.report.notebook import sanitised
 
 LARGEST_PAGE = 1_000_000
 SECTIONS = [
-    "verdict", "scorecard", "dimensions", "matrix", "changes", "signals", "charts", "quality",
+    "verdict", "scorecard", "dimensions", "matrix", "changes", "signals", "cases", "charts", "quality",
     "definitions", "benchmarks", "methods", "stamp",
 ]  # fmt: skip
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -143,7 +143,7 @@ def test_findings_and_facts_are_those_of_the_review(folder):
 
 def test_the_workbook_has_every_row_and_numbers_stay_numbers(folder):
     book = openpyxl.load_workbook(io.BytesIO((folder / "tables.xlsx").read_bytes()))
-    assert book.sheetnames[0].startswith("说明") and len(book.sheetnames) == 9
+    assert book.sheetnames[0].startswith("说明") and len(book.sheetnames) == 10
     rows = list(book["记分卡 Scorecard"].iter_rows(values_only=True))
     heads = [str(head).rpartition("\n")[2] for head in rows[0]]
     assert len(rows) == len(review().scorecard.table) + 1 and "kpi_zh" in heads

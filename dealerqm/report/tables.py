@@ -18,6 +18,7 @@ SCORECARD_COUNTS = {
         "beyond_period", "change_year", "change_year_low", "change_year_high", "beyond_year",
     ]
 }  # fmt: skip
+PEOPLE = ["seen_by", "owner", "cause", "corrective_action"]  # stays in the register
 CHART_COUNTS = {"n": ["value", "beyond"]}
 SHARES = {"kpi", "kpi_change"}
 
@@ -40,6 +41,7 @@ def workbook(review: Review) -> dict[str, Sheet]:
         "charts": (review.charts, shown_series(review), CHART_COUNTS),
         "board": (review.board, review.board.table, {}),
         "signals": (review.signals, review.signals.table, {}),
+        "cases": (review.cases, review.cases.table.drop(columns=PEOPLE), {}),
         "quality": (review.quality, review.quality.table, {}),
         "counts": (review.counts, review.counts.table, {}),
     }
