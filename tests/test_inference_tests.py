@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from dealerqm.errors import MethodError
 from dealerqm.inference.sample import Subset, joint
-from dealerqm.inference.tests import association, rank_test, t_test
+from dealerqm.inference.tests import association, holm, rank_test, t_test
 from dealerqm.sampling.design import design
 
 RNG = np.random.default_rng(5)
@@ -178,3 +179,10 @@ def test_subset_counts_what_has_weight():
     found = Subset.of(made, [True, True, True, False], [1, 2, 3, 4])
     assert (found.n, found.freedom, found.weights.tolist()) == (2, 1, [0, 1, 1])
     assert np.isnan(found.errors(np.full((3, 2), np.nan))).all()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_is_that_of_statsmodels(ps):
+    assert holm(ps) == pytest.approx(multipletests(ps, method="holm")[1])
+    twice = holm([*ps, *ps], ["a"] * len(ps) + ["b"] * len(ps))
+    assert twice.tolist() == [*holm(ps), *holm(ps)]

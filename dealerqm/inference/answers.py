@@ -204,8 +204,12 @@ def _endless(cases: Array, names: Sequence[str]) -> str:
     moved = np.flatnonzero(np.abs(_direction(cases)) > FLAT)
     if not moved.size:
         return f"y: the model did not converge in {STEPS} steps; scale the variables, or use fewer."
-    needed = [i for i in moved if not _direction(np.delete(cases, i, axis=1)).any()]
-    blamed = [names[i] for i in (needed or moved) if names[i] != "constant" and "|" not in names[i]]
+    needed = [i for i in moved.tolist() if not _direction(np.delete(cases, i, axis=1)).any()]
+    blamed = [
+        names[i]
+        for i in (needed or moved.tolist())
+        if names[i] != "constant" and "|" not in names[i]
+    ]
     return (
         f"y: {', '.join(blamed)} separates the answers, so no finite coefficient exists; join "
         "levels, leave it out, or compare the shares directly."

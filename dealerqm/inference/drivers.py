@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.inference.sample import Subset, Test, joint
+from dealerqm.inference.sample import Outcome, Subset, joint
 from dealerqm.sampling.design import Design
 from dealerqm.stats.importance import Importance, importance
 from dealerqm.stats.intervals import Interval
@@ -129,7 +129,7 @@ class Stability(NamedTuple):
         Second share of importance less the first.
     p : ndarray
         Two-sided, for each driver alone; adjust over the family.
-    overall : Test
+    overall : Outcome
         That no share changed.
     tau : float
         Kendall's τ between the two orders of drivers.
@@ -137,7 +137,7 @@ class Stability(NamedTuple):
 
     change: Interval
     p: Array
-    overall: Test
+    overall: Outcome
     tau: float
 
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.inference.sample import Subset, Test, joint
+from dealerqm.inference.sample import Outcome, Subset, joint
 from dealerqm.sampling.design import Design
 from dealerqm.stats.intervals import Interval
 
@@ -175,7 +175,7 @@ def linear(
     return finished(model, beta, influence, sample, confidence)
 
 
-def wald(fit: Fit, term: str | Sequence[int]) -> Test:
+def wald(fit: Fit, term: str | Sequence[int]) -> Outcome:
     """Test a whole variable, or several coefficients, against 0.
 
     Parameters
@@ -187,7 +187,7 @@ def wald(fit: Fit, term: str | Sequence[int]) -> Test:
 
     Returns
     -------
-    Test
+    Outcome
         F.
 
     Raises

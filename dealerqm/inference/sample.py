@@ -81,7 +81,7 @@ class Subset(NamedTuple):
         return float(special.stdtrit(left, 0.5 + confidence / 2)) if left >= 1 else np.nan
 
 
-class Test(NamedTuple):
+class Outcome(NamedTuple):
     """Outcome of a test.
 
     Attributes
@@ -103,7 +103,7 @@ class Test(NamedTuple):
     effect: Interval = Interval(*(np.asarray(np.nan),) * 3)
 
 
-def joint(estimate: Array, variance: Array, residual: float) -> Test:
+def joint(estimate: Array, variance: Array, residual: float) -> Outcome:
     """Test several estimates at once against 0.
 
     Parameters
@@ -115,7 +115,7 @@ def joint(estimate: Array, variance: Array, residual: float) -> Test:
 
     Returns
     -------
-    Test
+    Outcome
         F.
 
     Raises
@@ -137,4 +137,4 @@ def joint(estimate: Array, variance: Array, residual: float) -> Test:
         )
     q = float(estimate.size)
     f = float(estimate @ np.linalg.solve(variance, estimate)) / q
-    return Test(f, q, float(residual), float(special.fdtrc(q, residual, f)))
+    return Outcome(f, q, float(residual), float(special.fdtrc(q, residual, f)))

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.inference.sample import Subset, Test, joint
+from dealerqm.inference.sample import Outcome, Subset, joint
 from dealerqm.sampling.design import Design, codes
 from dealerqm.stats.intervals import Interval
 
@@ -26,7 +26,7 @@ SCORES = ("wilcoxon", "van der waerden", "median")
 def association(
     rows: ArrayLike, columns: ArrayLike, design: Design, *, form: str = "F",
     domain: ArrayLike | None = None,
-) -> Test:  # fmt: skip
+) -> Outcome:  # fmt: skip
     """Test whether two answers are independent.
 
     Parameters
@@ -44,7 +44,7 @@ def association(
 
     Returns
     -------
-    Test
+    Outcome
         See there.
 
     Raises
@@ -89,9 +89,9 @@ def association(
     delta = _design_effects(p, variance * sample.n, shape)
     trace, q = float(np.trace(delta)), float(len(delta))
     if form == "chisq":
-        return Test(chisq, q, np.inf, float(special.chdtrc(q, chisq * q / trace)))
+        return Outcome(chisq, q, np.inf, float(special.chdtrc(q, chisq * q / trace)))
     d = trace**2 / float(np.trace(delta @ delta))
-    return Test(chisq / trace, d, d * nu, float(special.fdtrc(d, d * nu, chisq / trace)))
+    return Outcome(chisq / trace, d, d * nu, float(special.fdtrc(d, d * nu, chisq / trace)))
 
 
 def _design_effects(p: Array, variance: Array, shape: tuple[int, int]) -> Array:
@@ -112,7 +112,7 @@ def _design_effects(p: Array, variance: Array, shape: tuple[int, int]) -> Array:
     return np.asarray(np.linalg.solve(simple, weighed.T @ variance @ weighed), float)
 
 
-def _cell_wald(total: Array, variance: Array, nu: float, *, adjusted: bool) -> Test:
+def _cell_wald(total: Array, variance: Array, nu: float, *, adjusted: bool) -> Outcome:
     """Wald test that totals of cells, but the first row and column, are products of margins."""
     across, down, whole = total.sum(axis=1), total.sum(axis=0), total.sum()
     product = np.outer(across, down) / whole
@@ -125,7 +125,7 @@ def _cell_wald(total: Array, variance: Array, nu: float, *, adjusted: bool) -> T
         return found
     left = nu - found.freedom + 1
     f = found.statistic * left / nu
-    return Test(f, found.freedom, left, float(special.fdtrc(found.freedom, left, f)))
+    return Outcome(f, found.freedom, left, float(special.fdtrc(found.freedom, left, f)))
 
 
 # ---------------------------------------------------------------- means and ranks
@@ -134,7 +134,7 @@ def _cell_wald(total: Array, variance: Array, nu: float, *, adjusted: bool) -> T
 def t_test(
     y: ArrayLike, design: Design, *, group: ArrayLike | None = None,
     domain: ArrayLike | None = None, residual: float | None = None,
-) -> Test:  # fmt: skip
+) -> Outcome:  # fmt: skip
     """Test a mean, or the difference of two means.
 
     Parameters
@@ -153,7 +153,7 @@ def t_test(
 
     Returns
     -------
-    Test
+    Outcome
         t, with the 95 % interval of the mean or difference.
 
     Raises
@@ -188,7 +188,7 @@ def t_test(
 def rank_test(
     y: ArrayLike, group: ArrayLike, design: Design, *, scores: str = "wilcoxon",
     domain: ArrayLike | None = None, ties: str = "middle",
-) -> Test:  # fmt: skip
+) -> Outcome:  # fmt: skip
     """Compare groups by ranks in the population.
 
     Parameters
@@ -208,7 +208,7 @@ def rank_test(
 
     Returns
     -------
-    Test
+    Outcome
         Two groups: t and the difference in mean score; more: F.
 
     Raises
@@ -273,7 +273,7 @@ def _group_means(y: Array, place: Codes, sample: Subset) -> tuple[Array, Array]:
     return level, sample.spread((y[:, None] - level) * hits / held)
 
 
-def _student(effect: float, variance: float, left: float) -> Test:
+def _student(effect: float, variance: float, left: float) -> Outcome:
     if left < 1 or variance <= 0:
         raise MethodError(
             f"test: {left:g} degrees of freedom and a variance of {variance:g}; allowed: both "
@@ -283,7 +283,45 @@ def _student(effect: float, variance: float, left: float) -> Test:
     t = effect / se
     half = float(special.stdtrit(left, 0.975)) * se
     ends = Interval(*(np.asarray(v) for v in (effect, effect - half, effect + half)))
-    return Test(t, 1.0, left, 2 * float(special.stdtr(left, -abs(t))), ends)
+    return Outcome(t, 1.0, left, 2 * float(special.stdtr(left, -abs(t))), ends)
+
+
+def holm(p: ArrayLike, families: ArrayLike | None = None) -> Array:
+    """Adjust p-values so that a family holds a false finding with the stated chance at most.
+
+    Parameters
+    ----------
+    p : array_like, shape (tests,)
+        p-values under any dependence; NaN is no test.
+    families : array_like, shape (tests,), or None
+        Family of each test, words or numbers; None is one family.
+
+    Returns
+    -------
+    ndarray, shape (tests,)
+        The smallest chance at which each test would be a finding; NaN stays NaN.
+
+    Notes
+    -----
+    max over j <= i of (m - j + 1) p(j), at most 1, within each family. The rate of false findings
+    instead of their chance is held by ``stats.multiple``.
+
+    Source: Holm (1979), Scandinavian Journal of Statistics 6, 65; R ``p.adjust``.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03, np.nan]).round(3)
+    array([0.03, 0.06, 0.06,  nan])
+    """
+    given = np.asarray(p, float)
+    names = np.zeros(given.size, int) if families is None else np.asarray(families)
+    adjusted = np.full(given.shape, np.nan)
+    for family in np.unique(names):
+        known = np.flatnonzero((names == family) & np.isfinite(given))
+        order = known[np.argsort(given[known], kind="stable")]
+        steps = given[order] * np.arange(order.size, 0, -1)
+        adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
 
 
 def _levels(
