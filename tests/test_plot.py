@@ -193,7 +193,7 @@ def test_points_beyond_differ_in_shape_and_colour():
     svg = chart(series(), "both").svg
     colours = {canvas.BLUE.lower(), canvas.VERMILLION.lower(), canvas.GREEN.lower()}
     assert colours <= set(re.findall(r'(?:fill|stroke)="(#\w+)"', svg))
-    assert 'stroke-linecap="round"' in svg  # points within the limits are dots of one path
+    assert 'stroke-linecap="round"' in svg  # points without signal are dots of one path
     shapes = re.findall(r'<defs><path d="([^"]+)"', svg)
     assert len(set(shapes[:2])) == 2  # diamond, triangle
 
@@ -316,7 +316,7 @@ def test_points_speak_under_the_pointer_all_on_large_charts_few_on_a_page():
         "2026-09: 96.0%, LCL 81.0%, UCL 93.0%, n 200\n超出控制限，变好\nbeyond the limits, better"
     )
     assert "spring campaign" in tips(large)
-    assert tips(plot.chart(series(), FAR, "en").svg)[0].endswith("n 200\nwithin the limits")
+    assert tips(plot.chart(series(), FAR, "en").svg)[0].endswith("n 200\nno signal")
     assert plot.clean(large).count("<title>") == 40  # a notebook page keeps them
 
 
