@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import sparse
 
 from dealerqm.errors import MethodError, nearest, unknown
 from dealerqm.stats.weighting import (
@@ -260,6 +261,97 @@ def _gaps(table: Sequence[_Margin], cells: Sequence[Codes], weights: Array) -> G
     margins = np.repeat(np.array([m.name for m in table], object), [m.totals.size for m in table])
     levels = np.array([level for m in table for level in m.levels], object)
     return Gaps(margins, levels, target, achieved, relative(achieved, target))
+
+
+class Table(NamedTuple):
+    """Cells of the margins of a raking: cell of each row, levels of the cells, and totals."""
+
+    cell: Codes
+    levels: tuple[Codes, ...]
+    totals: tuple[Array, ...]
+
+
+def recalled(known: Weighting) -> Table:
+    """Recall the cells and totals of a raking, to rake other weights of the same rows to them.
+
+    Parameters
+    ----------
+    known : Weighting
+        Of :func:`rake` or :func:`poststratify`.
+
+    Returns
+    -------
+    Table
+        Cells that have rows.
+
+    Raises
+    ------
+    MethodError
+        If the weights were calibrated on numbers.
+
+    Examples
+    --------
+    >>> recalled(poststratify([1, 1, 1], ["b", "a", "b"], {"a": 2, "b": 6})).totals
+    (array([2., 6.]),)
+    """
+    if known.on.x is not None:
+        raise MethodError("reweight: totals of numbers need a function that calibrates weights.")
+    starts = np.flatnonzero(known.gaps.margin[1:] != known.gaps.margin[:-1]) + 1
+    totals = np.split(known.gaps.target, starts)
+    codes = tuple(np.asarray(margin) for margin in known.on.margins)
+    cell = np.ravel_multi_index(codes, tuple(total.size for total in totals))
+    _, first, cell = np.unique(cell, return_index=True, return_inverse=True)
+    return Table(cell, tuple(code[first] for code in codes), tuple(totals))
+
+
+def refitted(table: Table, cells: ArrayLike) -> Array:
+    """Fit several weights of the cells at once; they are the replicates of a sample.
+
+    Parameters
+    ----------
+    table : Table
+        Cells and totals.
+    cells : array_like, shape (cells, replicates)
+        Weights of the cells.
+
+    Returns
+    -------
+    ndarray, shape (cells, replicates)
+        Factors of the weights.
+
+    Raises
+    ------
+    MethodError
+        If a replicate cannot meet the totals.
+
+    Examples
+    --------
+    >>> table = recalled(poststratify([1, 1, 1], ["b", "a", "b"], {"a": 2, "b": 6}))
+    >>> refitted(table, [[1, 2], [3, 2]])
+    array([[2., 1.],
+           [2., 3.]])
+    """
+    start = np.asarray(cells, float)
+    ones, places = np.ones(len(start)), np.arange(len(start))
+    adds = [
+        sparse.csr_array((ones, (code, places)), (total.size, len(start)))
+        for code, total in zip(table.levels, table.totals, strict=True)
+    ]
+    fitted, worst, cycle = start.copy(), np.full(start.shape[1], np.inf), 0
+    while worst.max() > TOLERANCE and cycle < CYCLES:
+        worst, cycle = np.zeros(start.shape[1]), cycle + 1
+        for add, code, total in zip(adds, table.levels, table.totals, strict=True):
+            ratio = total[:, None] / np.maximum(add @ fitted, np.finfo(float).tiny)
+            ratio = np.where(total[:, None] > 0, ratio, 1.0)
+            worst = np.maximum(worst, np.abs(ratio - 1).max(axis=0))
+            fitted *= ratio[code]
+    if worst.max() > AGREE:
+        raise MethodError(
+            f"replicates: {int((worst > AGREE).sum())} of {worst.size} cannot meet the totals "
+            "without the units left out. Merge small levels, or take linearised errors."
+        )
+    found: Array = np.divide(fitted, start, out=np.ones(start.shape), where=start > 0)
+    return found
 
 
 def _advice(table: Sequence[_Margin], first: Array, cells: Sequence[Codes], gaps: Gaps) -> str:
