@@ -1,6 +1,7 @@
 """The architecture defends itself: each check lists its findings and is shown a bad example."""
 
 import ast
+import functools
 import graphlib
 import json
 import os
@@ -53,6 +54,7 @@ OTHER_LOCKS = {"uv.lock", "pylock.toml", "poetry.lock"}  # they name hosts
 # ---------------------------------------------------------------- reading the tree
 
 
+@functools.cache
 def modules(package):
     """Path below the package -> syntax tree, of every module."""
     paths = sorted(package.rglob("*.py"))
