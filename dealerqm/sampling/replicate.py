@@ -1,7 +1,6 @@
-"""Replication: estimates repeated on reweighted PSUs, for errors of any function of sums.
+"""Replication: estimates repeated on reweighted PSUs; no matrix of rows × replicates is ever made.
 
-A replicate multiplies the weights of whole PSUs. Sums per PSU are taken once, and every replicate
-is a product with its multipliers; no matrix of rows × replicates is ever made.
+Sums per PSU are taken once, and every replicate is a product with its multipliers of PSUs.
 """
 
 from __future__ import annotations
@@ -227,8 +226,8 @@ def bootstrap(design: Design, *, replicates: int, seed: int) -> Replicates:
         drawn = rng.multinomial(held.size - 1, np.full(held.size, 1 / held.size), replicates).T
         rise = held.size / (held.size - 1)
         multiplier[held] += np.sqrt(scale[layer] / rise) * (drawn * rise - 1)
-    even = np.full(replicates, 1 / (replicates - 1))
-    return Replicates(unit, multiplier, even, float(domains(design).df[0]))
+    scale = np.full(replicates, 1 / (replicates - 1))
+    return Replicates(unit, multiplier, scale, float(domains(design).df[0]))
 
 
 def supplied(
@@ -323,9 +322,8 @@ def replicate(
         half = full.size // 2
         with np.errstate(divide="ignore", invalid="ignore"):
             full, each = full[:half] / full[half:], each[:, :half] / each[:, half:]
-    used = replicates.scale > 0
     lost = (~np.isfinite(each)).sum(axis=0).astype(float)
-    middle = full if replicates.centre == "estimate" else each[used].mean(axis=0)
+    middle = full if replicates.centre == "estimate" else each[replicates.scale > 0].mean(axis=0)
     away = np.where(lost > 0, np.nan, each - middle)
     covariance = away.T @ (away * replicates.scale[:, None])
     df = np.minimum(np.tile(parts.df, len(statistic.top)), replicates.df)
@@ -375,12 +373,12 @@ def _raked(
 ) -> tuple[Array, Array]:
     """Rake every replicate to the totals of the sample's raking, on cells of its margins."""
     table = recalled(known)
-    size = int(table.cell.max()) + 1
+    size = table.levels[0].size
     _, of, pair = np.unique(replicates.unit * size + table.cell, True, True)
     sums = _sums(design, pair, of.size, asked, design.weights)
     cell, unit = table.cell[of], replicates.unit[of]
-    weight = np.bincount(pair, design.weights)
-    add = sparse.csr_array((weight, (cell, np.arange(of.size))), (size, of.size))
+    weight, place = np.bincount(pair, design.weights), np.arange(of.size)
+    add = sparse.csr_array((weight, (cell, place)), (size, of.size))
     found, step = [], max(1, BLOCK // of.size)
     for start in range(0, replicates.scale.size, step):
         multiplier = replicates.multiplier[unit, start : start + step]
