@@ -1,7 +1,8 @@
-"""How well they answered: doubtful answers, channels, stores where answering itself tells.
+"""How far answers can be trusted, and the weights that follow from it.
 
-Flags mark rows; what the weighting does with them stands in the plan, and the audit of the
-weighting shows every result with and without them.
+Flags mark doubtful answers; what the weighting does with them stands in the plan. All waves at
+hand are weighted in one design, so that changes between waves know of the sampling units that
+both share. Rows of the design are all answers; what the plan drops has weight 0.
 """
 
 from __future__ import annotations
@@ -9,20 +10,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
+from dealerqm.errors import MethodError, ParameterError, unknown
+from dealerqm.inference.regression import matrix
 from dealerqm.result import Result, Unit
+from dealerqm.sampling.design import Design, calibrated, design
+from dealerqm.stats.calibration import respond, response_classes, response_propensity
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.survey.response import finding
-from dealerqm.survey.rows import Survey
+from dealerqm.stats.raking import rake
+from dealerqm.stats.weighting import Calibration, Weighting, trim
+from dealerqm.survey.response import Telling, telling
+from dealerqm.survey.rows import Array, Survey, finding
 
 Flags = NDArray[np.bool_]
 FLAGS = ("duplicate", "coached", "straight", "hurried")
+STEPS = ("answers", "design_weights", "response_classes", "calibrated")
+LONELY = "average"  # a stratum with one sampling unit gets the mean variance of the others
 _ROUNDS = 5  # of naming advisers and measuring the others again
 
 
@@ -165,175 +174,217 @@ def doubts(survey: Survey, marked: pd.DataFrame) -> Doubts:
     return Doubts(frame=table, findings=tuple(told), note=note)
 
 
-# ---------------------------------------------------------------- answering that tells
-
-
 @dataclass(frozen=True, kw_only=True)
-class Telling(Result):
-    """Stores in which those who answer late are less, or more, satisfied than those who do soon.
+class Weighted:
+    """The answers of all waves with their weights.
 
-    Weights cannot repair what depends on satisfaction itself: the level of a named store is not
-    to be trusted, before and after weighting.
+    Attributes
+    ----------
+    survey : Survey
+        Invitations and plan.
+    rows : DataFrame
+        Answers, numbered from 0, with the flags of ``quality.flags``.
+    raw, design : Design
+        Every answer counting one; and with the final weights, calibration known to its errors.
+    gaps : DataFrame
+        ``wave, margin, level, target, achieved, gap``, ``deff`` of the weights of the wave.
+    steps : mapping of str to ndarray
+        Weights after each of ``STEPS``.
+    telling : Telling
+        Stores whose level no weight can repair.
+    note : mapping
+        Margins used, levels joined, gaps to targets, what was dropped and trimmed.
     """
 
-    COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
-        {
-            "unit": Unit("unit_name", "column.unit"),
-            "n": Unit("count", "survey.answers"),
-            "early": Unit("share", "survey.early"),
-            "late": Unit("share", "survey.late"),
-            "correlation": Unit("value", "survey.correlation"),
-            "p_value": Unit("p", "survey.p_value"),
-            "q_value": Unit("p", "survey.q_value"),
-            "named": Unit("flag", "survey.named"),
-        }
-    )
+    survey: Survey
+    rows: pd.DataFrame
+    raw: Design
+    design: Design
+    gaps: pd.DataFrame
+    steps: Mapping[str, Array]
+    telling: Telling
+    note: Mapping[str, Any]
+
+    @property
+    def told(self) -> set[str]:
+        """Stores in which answering depends on satisfaction."""
+        return set(self.telling.frame.loc[self.telling.frame["named"].astype(bool), "unit"])
+
+    def unit(self, by: str) -> pd.Series:
+        """Return the unit of every answer: group, region, store, or any column of the rows."""
+        if by == "group":
+            return pd.Series("group", index=self.rows.index)
+        name = {"store": "store_id"}.get(by, by)
+        known = ["group", "region", "store", *self.survey.settings["margins"]]
+        if by not in known or name not in self.rows:
+            raise ParameterError(unknown("subgroup", by, known))
+        return self.rows[name]
 
 
-def telling(survey: Survey, marked: pd.DataFrame) -> Telling:
-    """Find the stores in which answering seems to depend on satisfaction.
+# ---------------------------------------------------------------- weighting
+
+
+def weigh(survey: Survey, *, treat: Mapping[str, str] | None = None) -> Weighted:
+    """Weight the answers of all waves to the population.
 
     Parameters
     ----------
     survey : Survey
         The waves.
-    marked : DataFrame
-        From ``flags``; coached and repeated answers are left out.
+    treat : mapping or None
+        Flag to ``keep`` or ``drop``; None is as the plan says.
 
     Returns
     -------
-    Telling
-        All stores of the group, with a finding per named one.
+    Weighted
+        The same survey gives the same weights.
+
+    Raises
+    ------
+    MethodError
+        If nobody answered, a level has no target, margins of a wave disagree on the total, or the
+        targets cannot be met together; the message names the wave, the level and what helps.
 
     Notes
     -----
-    Who answers late stands for those who never do (continuum of resistance). Delay is ranked
-    within wave and channel over the group, then delay and overall score within store and wave;
-    z = r √(n - waves); Benjamini-Hochberg over stores. It sees only dependence that shows in the
-    time of answering.
-
-    Source: Lin and Schaeffer (1995), Public Opinion Quarterly 59, 236.
+    Wave by wave: design weights; those who answered stand for the silent ones of their class of
+    like chances to answer (logit on the margins); raked to the targets of the wave's quarter,
+    levels with few answers joined first; weights above the plan's multiple of the median cut, the
+    rest shared out, raked again. A wave without targets keeps the weights of the classes.
     """
-    score = survey.instrument.overall
-    rows = survey.rows.assign(score=survey.rows[score])
-    good = ~marked["coached"] & ~marked["duplicate"] & rows["answered"]
-    rows = rows[good & rows["score"].notna() & rows["answer_s"].notna()]
-    rows = rows.assign(delay=rows.groupby(["wave", "channel"])["answer_s"].rank(pct=True))
-    cell = rows.groupby(["store_id", "wave"])
-    pair = pd.DataFrame({
-        "store_id": rows["store_id"], "wave": rows["wave"],
-        "x": cell["delay"].rank() - (cell["delay"].transform("size") + 1) / 2,
-        "y": cell["score"].rank() - (cell["score"].transform("size") + 1) / 2,
-        "late": rows["delay"] > cell["delay"].transform("median"),
-        "top": survey.instrument.values(rows, score),
-    })  # fmt: skip
-    found = []
-    for store, part in pair.groupby("store_id"):
-        x, y = part["x"].to_numpy(float), part["y"].to_numpy(float)
-        size = np.sqrt((x @ x) * (y @ y))
-        free = len(part) - part["wave"].nunique()
-        r = float(x @ y / size) if size > 0 and free > 0 else np.nan
-        early, late = part.loc[~part["late"], "top"], part.loc[part["late"], "top"]
-        enough = min(len(early), len(late)) >= survey.k
-        p = 2 * special.ndtr(-abs(r) * np.sqrt(free)) if enough else np.nan
-        means = (early.mean(), late.mean()) if enough else (np.nan, np.nan)
-        found.append([store, len(part), *means, r if enough else np.nan, p])
-    table = pd.DataFrame(found, columns=list(Telling.COLUMNS)[:6])
-    table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy(float))
-    table["named"] = table["q_value"] <= survey.settings["false_discovery"]
-    told = tuple(
-        finding(survey, "survey_telling", ("store", str(row["unit"])),
-                {"value": row["late"], "expected": row["early"], "p_value": row["p_value"],
-                 "q_value": row["q_value"],
-                 "direction": "worse" if row["correlation"] < 0 else "better"})
-        for row in table[table["named"]].to_dict("records") if row["unit"] in survey.regions
+    treat = dict(treat or survey.settings["quality"]["treat"])
+    marked = flags(survey)
+    dropped = [name for name in FLAGS if treat[name] == "drop"]
+    kept = (survey.rows["answered"] & ~marked[dropped].any(axis=1)).to_numpy(bool)
+    if not kept.any():
+        raise MethodError(f"survey: nobody answered in {', '.join(survey.quarters)}.")
+    classes = _for_the_silent(survey, kept)
+    rows = survey.rows.join(marked)[survey.rows["answered"]]
+    place = rows.index.to_numpy()
+    rows = rows.reset_index(drop=True)
+    psu, strata = rows["psu"].to_numpy(), rows["stratum"].to_numpy()
+    start = design(classes[place], psu=psu, strata=strata, lonely=LONELY)
+    weights, codes, gaps, note = _calibrated(survey, rows, start.weights)
+    on = Calibration(start.weights, margins=tuple(codes))
+    base = np.where(kept[place], rows["base_weight"].to_numpy(float), 0.0)
+    note |= {
+        "answers": len(rows), "dropped": {name: int(rows[name].sum()) for name in dropped},
+        "kept_though_doubtful": {n: int(rows[n].sum()) for n in FLAGS if n not in dropped},
+    }  # fmt: skip
+    ones = np.ones(len(rows))
+    return Weighted(
+        survey=survey, rows=rows, raw=design(ones, psu=psu, strata=strata, lonely=LONELY),
+        design=calibrated(start, weights, on=on) if codes else start, gaps=gaps,
+        steps=dict(zip(STEPS, (ones, base, start.weights, weights), strict=True)),
+        telling=telling(survey, marked), note=MappingProxyType(note),
     )  # fmt: skip
-    note = {"waves": list(survey.quarters), "false_discovery": survey.settings["false_discovery"]}
-    return Telling(frame=table, findings=told, note=note)
 
 
-# ---------------------------------------------------------------- channels
+def _joined(values: pd.Series, levels: Mapping[str, float], least: int) -> dict[str, str]:
+    """Join levels with too few answers, the smallest first, and name each level's group."""
+    count = values.value_counts().reindex(list(levels), fill_value=0)
+    groups = [([str(level)], int(n)) for level, n in count.items()]
+    while len(groups) > 1:
+        groups.sort(key=lambda group: (group[1], group[0]))
+        if groups[0][1] >= least:
+            break
+        (one, n), (two, m) = groups[:2]
+        groups[:2] = [(sorted(one + two), n + m)]
+    return {level: "+".join(names) for names, _ in groups for level in names}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Modes(Result):
-    """Satisfied customers by channel against the other channels, like compared with like.
+def _for_the_silent(survey: Survey, kept: Flags) -> Array:
+    """Return design weights that stand for those who did not answer, wave by wave."""
+    rows, made = survey.rows, survey.settings["weighting"]
+    weights = rows["base_weight"].to_numpy(float)
+    due = (rows["disposition"] != "pending").to_numpy(bool)
+    known = {}
+    for name in ["wave", *(n for n in survey.settings["margins"] if n in rows)]:
+        levels = dict.fromkeys(rows[name].unique(), 1.0)
+        group = rows[name].map(_joined(rows.loc[kept, name], levels, made["level_answers"]))
+        if group[due].nunique() > 1:  # noqa: PD101  a few levels
+            known[name] = group[due].to_numpy()
+    chance = np.ones(len(rows))
+    if known and not kept[due].all():
+        chance[due] = response_propensity(matrix(known).x, kept[due], weights=weights[due]).chance
+    out = np.zeros(len(rows))
+    for wave in survey.quarters:
+        here = due & (rows["wave"] == wave).to_numpy(bool)
+        if kept[here].any():
+            code = response_classes(chance[here], kept[here], classes=made["classes"],
+                                    least=made["class_answers"])  # fmt: skip
+            out[here] = respond(weights[here], kept[here], code).weights
+    return out
 
-    A gap may come from how a channel asks or from who uses it; the data cannot tell.
+
+def _calibrated(
+    survey: Survey, rows: pd.DataFrame, start: Array
+) -> tuple[Array, list[NDArray[np.int64]], pd.DataFrame, dict[str, Any]]:
+    """Rake the answers of every wave to the targets of its quarter.
+
+    Returns the weights, the codes of each margin over all waves, every target with its gap, and
+    what was joined, cut or could not be done.
     """
-
-    COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
-        {
-            "unit": Unit("word:survey_channel", "survey.channel"),
-            "n": Unit("count", "survey.answers"),
-            "value": Unit("share", "column.value"),
-            "gap": Unit("points", "survey.mode_gap"),
-            "low": Unit("points", "column.low"),
-            "high": Unit("points", "column.high"),
-            "p_value": Unit("p", "survey.p_value"),
-            "q_value": Unit("p", "survey.q_value"),
-            "named": Unit("flag", "survey.named"),
-        }
-    )
-
-
-def modes(survey: Survey) -> Modes:
-    """Compare the channels within touchpoint and wave.
-
-    Parameters
-    ----------
-    survey : Survey
-        The waves.
-
-    Returns
-    -------
-    Modes
-        One row per channel; named by the plan's gap with false-discovery control.
-
-    Notes
-    -----
-    gap = Σw(p₁ - p₀)/Σw with w = n₁n₀/(n₁ + n₀) over touchpoints and waves (Mantel-Haenszel),
-    variance Σw²(v₁/n₁ + v₀/n₀)/(Σw)² with v the pooled p(1 - p) of the stratum.
-    """
-    rows = survey.rows[survey.rows["answered"]]
-    rows = rows.assign(y=survey.instrument.values(rows, survey.instrument.overall))
-    rows = rows[rows["y"].notna()]
-    z = special.ndtri(0.5 + survey.confidence / 2)
-    found = []
-    for channel in sorted(rows["channel"].dropna().unique()):
-        one = (rows["channel"] == channel).to_numpy(bool)
-        gap, se = _gap(rows, one)
-        p = 2 * special.ndtr(-abs(gap) / se) if se > 0 and one.sum() >= survey.k else np.nan
-        found.append([channel, int(one.sum()), rows.loc[one, "y"].mean(), gap, gap - z * se,
-                      gap + z * se, p])  # fmt: skip
-    table = pd.DataFrame(found, columns=list(Modes.COLUMNS)[:7])
-    table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy(float))
-    table["named"] = (table["q_value"] <= survey.settings["false_discovery"]) & (
-        table["gap"].abs() >= survey.settings["quality"]["mode_gap"]
-    )
-    few = (table["n"] < survey.k).to_numpy()
-    table.loc[few, ["n", "value", "gap", "low", "high"]] = np.nan
-    told = tuple(
-        finding(survey, f"survey_mode:{row['unit']}", ("group", "group"),
-                {"value": row["gap"], "low": row["low"], "high": row["high"],
-                 "p_value": row["p_value"], "q_value": row["q_value"]}, severity="info")
-        for row in table[table["named"]].to_dict("records")
-    )  # fmt: skip
-    return Modes(frame=table, findings=told, note={"waves": list(survey.quarters)})
+    made, weights = survey.settings["weighting"], start.copy()
+    names = [name for name in survey.settings["margins"] if name in rows]
+    codes = {name: np.zeros(len(rows), np.int64) for name in names}
+    shift = dict.fromkeys(names, 1)  # 0 is: no target in this wave
+    note: dict[str, Any] = {"joined_levels": [], "no_targets": [], "cut_weights": {}}
+    told = []
+    for wave in survey.quarters:
+        here = ((rows["wave"] == wave) & (start > 0)).to_numpy(bool)
+        margins, targets, joins = _margins(survey, rows[here], wave)
+        note["joined_levels"] += joins
+        if not targets or not here.any():
+            note["no_targets"].append(wave)
+            continue
+        try:
+            found = rake(start[here], margins, targets, gap=made["gap"])
+            found, note["cut_weights"][wave] = _cut(found, margins, targets, made)
+        except MethodError as error:
+            raise MethodError(f"survey weights, wave {wave}: {error}") from None
+        weights[here] = found.weights
+        for name in targets:
+            levels = {level: at for at, level in enumerate(targets[name])}
+            codes[name][here] = shift[name] + margins[name].map(levels).to_numpy(np.int64)
+            shift[name] += len(levels)
+        told.append(pd.DataFrame(found.gaps._asdict()).assign(wave=wave, deff=found.deff))
+    used = [name for name in names if shift[name] > 1]
+    gaps = pd.concat(told, ignore_index=True) if told else pd.DataFrame()
+    return weights, [codes[name] for name in used], gaps, {"margins": used, **note}
 
 
-def _gap(rows: pd.DataFrame, one: Flags) -> tuple[float, float]:
-    """Return the gap of the marked rows against the others within strata, and its error."""
-    stratum = rows.groupby(["touchpoint", "wave"]).ngroup().to_numpy()
-    y = rows["y"].to_numpy(float)
-    n1, n0, s1, s0 = (
-        np.bincount(stratum, weight) for weight in (one * 1.0, ~one * 1.0, one * y, ~one * y)
-    )
-    both = (n1 > 0) & (n0 > 0)
-    if not both.any():
-        return np.nan, np.nan
-    n1, n0, s1, s0 = (v[both] for v in (n1, n0, s1, s0))
-    w, pooled = n1 * n0 / (n1 + n0), (s1 + s0) / (n1 + n0)
-    gap = (w * (s1 / n1 - s0 / n0)).sum() / w.sum()
-    variance = (w**2 * pooled * (1 - pooled) * (1 / n1 + 1 / n0)).sum()
-    return float(gap), float(np.sqrt(variance) / w.sum())
+def _margins(
+    survey: Survey, answers: pd.DataFrame, wave: str
+) -> tuple[dict[str, pd.Series], dict[str, dict[str, float]], list[str]]:
+    """Return the levels of each margin, their targets, and which levels were joined."""
+    targets = survey.targets[survey.targets["quarter"] == survey.quarters[wave]]
+    margins: dict[str, pd.Series] = {}
+    totals: dict[str, dict[str, float]] = {}
+    joins: list[str] = []
+    for name in survey.settings["margins"]:
+        mine = targets[targets["margin"] == name]
+        if mine.empty or name not in answers:
+            continue
+        counts = dict(zip(mine["level"].astype(str), mine["count"].astype(float), strict=True))
+        counts = {level: count for level, count in counts.items() if count > 0}
+        group = _joined(answers[name], counts, survey.settings["weighting"]["level_answers"])
+        margins[name] = answers[name].map(lambda level, group=group: group.get(level, level))
+        totals[name] = dict.fromkeys(sorted(set(group.values())), 0.0)
+        for level, count in counts.items():
+            totals[name][group[level]] += count
+        joins += [f"{wave} {name}: {g}" for g in sorted(set(group.values())) if "+" in g]
+    return margins, totals, joins
+
+
+def _cut(
+    found: Weighting, margins: Mapping[str, pd.Series], targets: Mapping[str, dict[str, float]],
+    made: Mapping[str, Any],
+) -> tuple[Weighting, int]:  # fmt: skip
+    """Cut the largest weights, share out what was cut, and rake again; say how many were cut."""
+    high = made["trim"] * float(np.median(found.weights))
+    many = int((found.weights > high).sum())
+    if not many:
+        return found, 0
+    less = trim(found, 0.0, high, mode="repeat", gap=made["gap"])
+    return rake(less.weights, margins, targets, gap=made["gap"]), many

@@ -1,4 +1,4 @@
-"""Who was invited, who answered, what is asked or never asked, and what low scores led to."""
+"""Who answered, what they left out, where answering itself tells, and what low scores led to."""
 
 from __future__ import annotations
 
@@ -14,52 +14,16 @@ from scipy import special
 from dealerqm.conditions import Term
 from dealerqm.facts import Ask
 from dealerqm.plan.check import span
-from dealerqm.result import Finding, Result, Unit
+from dealerqm.plan.instrument import RECOMMEND
+from dealerqm.result import Result, Unit
 from dealerqm.stats.intervals import wilson
-from dealerqm.survey.rows import RECOMMEND, ROWS_CAP, Survey
+from dealerqm.stats.multiple import benjamini_hochberg
+from dealerqm.survey.rows import ROWS_CAP, Survey, finding
 
 DISPOSITIONS = ("complete", "partial", "break_off", "none", "pending")
 FULL = 100  # per cent: what the weights of an index sum to
 _LINE = 3  # pairs that a line needs
 _BY = ("group", "region", "store", "channel", "touchpoint")
-
-
-def finding(
-    survey: Survey, rule: str, unit: tuple[str, str], numbers: Mapping[str, Any],
-    *, kpi: str = "share", severity: str = "watch",
-) -> Finding:  # fmt: skip
-    """Return a finding of the reviewed wave.
-
-    Parameters
-    ----------
-    survey : Survey
-        For the wave and the KPI.
-    rule : str
-        Key below ``finding`` in ``labels.toml``.
-    unit : (str, str)
-        Type of unit and unit.
-    numbers : mapping
-        ``value, expected, low, high, p_value, q_value, direction`` as far as they exist.
-    kpi : str
-        Statistic of the KPI that it is about.
-    severity : str
-        ``act``, ``watch`` or ``info``.
-
-    Returns
-    -------
-    Finding
-        About the quarter of the wave.
-    """
-    known = {name: value for name, value in numbers.items() if value is not None}
-    return Finding(
-        quarter=survey.period.key, subject="survey", rule=rule, kpi=survey.instrument.kpi(kpi),
-        unit_type=unit[0], unit=unit[1], period_start=survey.period.start,
-        period_end=survey.period.end, severity=severity,
-        evidence={"table": "survey_responses", "wave": survey.wave}, **known,
-    )  # fmt: skip
-
-
-# ---------------------------------------------------------------- who answered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,46 +157,91 @@ def item_gaps(survey: Survey) -> Items:
     return Items(frame=table, findings=told, note=note)
 
 
+# ---------------------------------------------------------------- answering that tells
+
+
 @dataclass(frozen=True, kw_only=True)
-class Coverage(Result):
-    """Touchpoints that a store never surveyed in all waves at hand."""
+class Telling(Result):
+    """Stores in which those who answer late are less, or more, satisfied than those who do soon.
+
+    Weights cannot repair what depends on satisfaction itself: the level of a named store is not
+    to be trusted, before and after weighting.
+    """
 
     COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
         {
             "unit": Unit("unit_name", "column.unit"),
-            "touchpoint": Unit("word:touchpoint", "survey.touchpoint"),
-            "waves": Unit("count", "survey.waves"),
+            "n": Unit("count", "survey.answers"),
+            "early": Unit("share", "survey.early"),
+            "late": Unit("share", "survey.late"),
+            "correlation": Unit("value", "survey.correlation"),
+            "p_value": Unit("p", "survey.p_value"),
+            "q_value": Unit("p", "survey.q_value"),
+            "named": Unit("flag", "survey.named"),
         }
     )
 
 
-def coverage(survey: Survey) -> Coverage:
-    """List the touchpoints that a store never surveys.
+def telling(survey: Survey, marked: pd.DataFrame) -> Telling:
+    """Find the stores in which answering seems to depend on satisfaction.
 
     Parameters
     ----------
     survey : Survey
         The waves.
+    marked : DataFrame
+        From ``flags``; coached and repeated answers are left out.
 
     Returns
     -------
-    Coverage
-        One row per store and touchpoint without a single invitation; empty when all are asked.
+    Telling
+        All stores of the group, with a finding per named one.
+
+    Notes
+    -----
+    Who answers late stands for those who never do (continuum of resistance). Delay is ranked
+    within wave and channel over the group, then delay and overall score within store and wave;
+    z = r √(n - waves); Benjamini-Hochberg over stores. It sees only dependence that shows in the
+    time of answering.
+
+    Source: Lin and Schaeffer (1995), Public Opinion Quarterly 59, 236.
     """
-    asked = set(zip(survey.rows["store_id"], survey.rows["touchpoint"], strict=True))
-    never = [
-        (store, touchpoint, len(survey.quarters))
-        for store in sorted(survey.regions)
-        for touchpoint in survey.instrument.touchpoints
-        if (store, touchpoint) not in asked
-    ]
+    score = survey.instrument.overall
+    rows = survey.rows.assign(score=survey.rows[score])
+    good = ~marked["coached"] & ~marked["duplicate"] & rows["answered"]
+    rows = rows[good & rows["score"].notna() & rows["answer_s"].notna()]
+    rows = rows.assign(delay=rows.groupby(["wave", "channel"])["answer_s"].rank(pct=True))
+    cell = rows.groupby(["store_id", "wave"])
+    pair = pd.DataFrame({
+        "store_id": rows["store_id"], "wave": rows["wave"],
+        "x": cell["delay"].rank() - (cell["delay"].transform("size") + 1) / 2,
+        "y": cell["score"].rank() - (cell["score"].transform("size") + 1) / 2,
+        "late": rows["delay"] > cell["delay"].transform("median"),
+        "top": survey.instrument.values(rows, score),
+    })  # fmt: skip
+    found = []
+    for store, part in pair.groupby("store_id"):
+        x, y = part["x"].to_numpy(float), part["y"].to_numpy(float)
+        size = np.sqrt((x @ x) * (y @ y))
+        free = len(part) - part["wave"].nunique()
+        r = float(x @ y / size) if size > 0 and free > 0 else np.nan
+        early, late = part.loc[~part["late"], "top"], part.loc[part["late"], "top"]
+        enough = min(len(early), len(late)) >= survey.k
+        p = 2 * special.ndtr(-abs(r) * np.sqrt(free)) if enough else np.nan
+        means = (early.mean(), late.mean()) if enough else (np.nan, np.nan)
+        found.append([store, len(part), *means, r if enough else np.nan, p])
+    table = pd.DataFrame(found, columns=list(Telling.COLUMNS)[:6])
+    table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy(float))
+    table["named"] = table["q_value"] <= survey.settings["false_discovery"]
     told = tuple(
-        finding(survey, f"survey_never:{place}", ("store", store), {"direction": "none"},
-                kpi="within", severity="watch")
-        for store, place, _ in never
+        finding(survey, "survey_telling", ("store", str(row["unit"])),
+                {"value": row["late"], "expected": row["early"], "p_value": row["p_value"],
+                 "q_value": row["q_value"],
+                 "direction": "worse" if row["correlation"] < 0 else "better"})
+        for row in table[table["named"]].to_dict("records") if row["unit"] in survey.regions
     )  # fmt: skip
-    table = pd.DataFrame(never, columns=list(Coverage.COLUMNS))
-    return Coverage(frame=table, findings=told, note={"waves": list(survey.quarters)})
+    note = {"waves": list(survey.quarters), "false_discovery": survey.settings["false_discovery"]}
+    return Telling(frame=table, findings=told, note=note)
 
 
 # ---------------------------------------------------------------- low scores

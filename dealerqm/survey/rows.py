@@ -1,4 +1,4 @@
-"""The rows of a survey: what the instrument asks, who was invited, who answered what.
+"""The rows of a survey: who was invited, who answered what, and what is never asked.
 
 Everything else in this package takes a ``Survey``: the invitations of the newest waves up to the
 reviewed one, scores cleaned as the instrument says, with the margins of the weighting beside them.
@@ -10,25 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dealerqm import labels, store
+from dealerqm import store
 from dealerqm.conditions import Term, parse
 from dealerqm.errors import MethodError, ParameterError, unknown
 from dealerqm.facts import Ask, Facts
 from dealerqm.period import Period, of
 from dealerqm.period import parse as parse_period
 from dealerqm.plan import Plan
+from dealerqm.plan.instrument import CUSTOMER, RECOMMEND, STAFF, TABLE, Instrument
+from dealerqm.result import Finding, Result, Unit
 
 Array = NDArray[np.float64]
-TABLE = "survey_responses"
-CUSTOMER, STAFF = "customer", "staff"
-RECOMMEND, INDEX = "recommend", "index"
-PROMOTER, DETRACTOR = 9, 6  # the definition of the net promoter score
 UNKNOWN, YES, NO = "unknown", "yes", "no"
 ROWS_CAP = 3_000_000  # invitations of 1,000 stores over two years
 DAY = 86_400  # seconds
@@ -37,128 +35,6 @@ _COLUMNS = (
     "stratum", "psu", "base_weight", "invited_at", "invite_age_s", "responded_at", "answer_s",
     "duration_s", RECOMMEND,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Instrument:
-    """What is asked of whom, and how answers become numbers: the plan's instrument."""
-
-    plan: Plan
-
-    def items(self, respondent: str = CUSTOMER) -> list[str]:
-        """Return the items that customers or staff are asked, in the order of the plan."""
-        known: Mapping[str, Any] = self.plan.instrument["items"]
-        return [name for name, item in known.items() if item["respondent"] == respondent]
-
-    @property
-    def scored(self) -> list[str]:
-        """All columns with scores: the items of customers and staff, and ``recommend``."""
-        return [*self.items(), *self.items(STAFF), RECOMMEND]
-
-    @property
-    def touchpoints(self) -> list[str]:
-        """The touchpoints at which customers are surveyed."""
-        every = set(self.plan.tables[TABLE].columns["touchpoint"].values) - {STAFF}
-        return list(self.plan.instrument.get("touchpoints", sorted(every)))
-
-    def asked_at(self, item: str) -> list[str]:
-        """Return the touchpoints at which an item is asked; all, where it names none."""
-        own = self.plan.instrument["items"].get(item, {}).get("touchpoints", [])
-        return list(own or self.touchpoints)
-
-    def asked(self, rows: pd.DataFrame, item: str) -> NDArray[np.bool_]:
-        """Mark the rows whose respondent is asked an item."""
-        who = self.plan.instrument["items"].get(item, {}).get("respondent", CUSTOMER)
-        here = rows["touchpoint"].isin(self.asked_at(item)) | (who == STAFF)
-        marked: NDArray[np.bool_] = (here & (rows["respondent"] == who)).to_numpy(bool)
-        return marked
-
-    @property
-    def overall(self) -> str:
-        """The item that says how satisfied a customer is; refused where the plan names none."""
-        if "overall" in self.plan.instrument:
-            return str(self.plan.instrument["overall"])
-        raise MethodError(
-            f"{self.plan.source} [instrument] overall: is missing; name the item that says how "
-            f"satisfied a customer is. Allowed: {', '.join(self.items())}."
-        )
-
-    @property
-    def words(self) -> dict[str, dict[str, Any]]:
-        """Names of all items and of ``recommend``, for tables about scores as such."""
-        known: Mapping[str, Any] = self.plan.instrument["items"]
-        named = {name: item["label"] for name, item in known.items()}
-        named[RECOMMEND] = _words("survey.recommend")
-        return {name: _word(label, "value") for name, label in named.items()}
-
-    @property
-    def measures(self) -> dict[str, dict[str, Any]]:
-        """What can be estimated: ``overall``, ``recommend``, ``index``, then top scores of items.
-
-        Words for tables: ``label, measure, unit, goal, better``.
-        """
-        top, items = f"{self.plan.settings['survey']['top_box']:g}", self.items()
-        words = {
-            item: _word(_words("survey.top_box", self.plan.instrument["items"][item], top), "share")
-            for item in items
-        }
-        words[RECOMMEND] = _word(_words("survey.recommend"), "score")
-        words[INDEX] = _word(_words("survey.index"), "value")
-        order = [self.overall, RECOMMEND, INDEX, *(i for i in items if i != self.overall)]
-        return {name: words[name] for name in order}
-
-    def kpi(self, stat: str) -> str:
-        """Return the KPI that a finding stands for: the first of this stat on the survey."""
-        fits = [n for n, k in self.plan.kpis.items() if (k.table, k.stat) == (TABLE, stat)]
-        return next(iter([*fits, *self.plan.kpis]))
-
-    def weights(self, wave: str) -> dict[str, float]:
-        """Return the weights of the items in the index of a wave, sum 100; versions count."""
-        begun = [factor for factor in self.plan.factors if factor.from_wave <= wave]
-        newest = {factor.name: factor for factor in sorted(begun, key=lambda f: f.from_wave)}
-        total = sum(factor.weight for factor in newest.values())
-        summed: dict[str, float] = {}
-        for factor in newest.values():
-            for item, weight in factor.items.items():
-                summed[item] = summed.get(item, 0.0) + weight * factor.weight / total
-        return summed
-
-    def values(self, rows: pd.DataFrame, measure: str) -> Array:
-        """Return what each row adds to a measure, NaN without an answer; a mean is the estimate.
-
-        1 or 0 for a top score; 1, 0 or -1 for a promoter, passive or detractor; points of the
-        index: the mean of the answered items by their weights.
-        """
-        if measure not in (known := self.measures):
-            raise ParameterError(unknown("item", measure, known))
-        if measure == INDEX:
-            return self._index(rows)
-        score = rows[measure].to_numpy(float)
-        top: Any = score >= self.plan.settings["survey"]["top_box"]
-        if measure == RECOMMEND:
-            top = (score >= PROMOTER).astype(float) - (score <= DETRACTOR)
-        return np.where(np.isfinite(score), top, np.nan)
-
-    def _index(self, rows: pd.DataFrame) -> Array:
-        points = self.plan.instrument["index_points"] / self.plan.instrument["scale"]["max"]
-        out = np.full(len(rows), np.nan)
-        for wave, part in rows.groupby("wave").indices.items():
-            weights = self.weights(str(wave))
-            scores = rows[list(weights)].to_numpy(float)[part]
-            share = np.where(np.isfinite(scores), np.array(list(weights.values())), 0.0)
-            sums, total = (np.nan_to_num(scores) * share).sum(axis=1), share.sum(axis=1)
-            none = np.full(total.size, np.nan)
-            out[part] = points * np.divide(sums, total, out=none, where=total > 0)
-        return out
-
-
-def _words(key: str, item: Mapping[str, Any] | None = None, top: str = "") -> dict[str, str]:
-    codes = labels.languages()
-    return {c: labels.text(key, c, item=item["label"][c] if item else "", top=top) for c in codes}
-
-
-def _word(label: Mapping[str, str], measure: str) -> dict[str, Any]:
-    return {"label": label, "measure": measure, "unit": "", "goal": None, "better": "up"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +105,41 @@ class Survey:
         if wave not in self.quarters:
             raise ParameterError(unknown("wave", wave, self.quarters))
         return self.rows[self.rows["wave"] == wave].reset_index(drop=True)
+
+
+def finding(
+    survey: Survey, rule: str, unit: tuple[str, str], numbers: Mapping[str, Any],
+    *, kpi: str = "share", severity: str = "watch",
+) -> Finding:  # fmt: skip
+    """Return a finding of the reviewed wave.
+
+    Parameters
+    ----------
+    survey : Survey
+        For the wave and the KPI.
+    rule : str
+        Key below ``finding`` in ``labels.toml``.
+    unit : (str, str)
+        Type of unit and unit.
+    numbers : mapping
+        ``value, expected, low, high, p_value, q_value, direction`` as far as they exist.
+    kpi : str
+        Statistic of the KPI that it is about.
+    severity : str
+        ``act``, ``watch`` or ``info``.
+
+    Returns
+    -------
+    Finding
+        About the quarter of the wave.
+    """
+    known = {name: value for name, value in numbers.items() if value is not None}
+    return Finding(
+        quarter=survey.period.key, subject="survey", rule=rule, kpi=survey.instrument.kpi(kpi),
+        unit_type=unit[0], unit=unit[1], period_start=survey.period.start,
+        period_end=survey.period.end, severity=severity,
+        evidence={"table": "survey_responses", "wave": survey.wave}, **known,
+    )  # fmt: skip
 
 
 def read(
@@ -398,3 +309,45 @@ def _margin(
     if spec.get("touchpoints"):
         level = np.where(rows["touchpoint"].isin(spec["touchpoints"]), level, NO)
     return pd.Series(level, index=rows.index, dtype="str")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage(Result):
+    """Touchpoints that a store never surveyed in all waves at hand."""
+
+    COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
+        {
+            "unit": Unit("unit_name", "column.unit"),
+            "touchpoint": Unit("word:touchpoint", "survey.touchpoint"),
+            "waves": Unit("count", "survey.waves"),
+        }
+    )
+
+
+def coverage(survey: Survey) -> Coverage:
+    """List the touchpoints that a store never surveys.
+
+    Parameters
+    ----------
+    survey : Survey
+        The waves.
+
+    Returns
+    -------
+    Coverage
+        One row per store and touchpoint without a single invitation; empty when all are asked.
+    """
+    asked = set(zip(survey.rows["store_id"], survey.rows["touchpoint"], strict=True))
+    never = [
+        (store, touchpoint, len(survey.quarters))
+        for store in sorted(survey.regions)
+        for touchpoint in survey.instrument.touchpoints
+        if (store, touchpoint) not in asked
+    ]
+    told = tuple(
+        finding(survey, f"survey_never:{place}", ("store", store), {"direction": "none"},
+                kpi="within", severity="watch")
+        for store, place, _ in never
+    )  # fmt: skip
+    table = pd.DataFrame(never, columns=list(Coverage.COLUMNS))
+    return Coverage(frame=table, findings=told, note={"waves": list(survey.quarters)})

@@ -1,13 +1,13 @@
-"""What customers say in their own words, and what the staff says: counts only, never a quote."""
+"""What customers say in their own words, and what the staff says.
+
+Counts only, never a quote; nothing about fewer people than the plan's k.
+"""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -16,9 +16,8 @@ import pandas as pd
 from scipy import special, stats
 
 from dealerqm import privacy
-from dealerqm.errors import PlanError
 from dealerqm.facts import Ask
-from dealerqm.plan import check
+from dealerqm.plan.instrument import STAFF, Themes, themes
 from dealerqm.result import Result, Unit
 from dealerqm.sampling.design import design
 from dealerqm.sampling.estimate import Estimates, mean
@@ -26,91 +25,11 @@ from dealerqm.stats import text
 from dealerqm.stats.agreement import cross_table, kappa
 from dealerqm.stats.intervals import wilson
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.survey.rows import STAFF, Array, Survey
+from dealerqm.survey.rows import Array, Survey
 
-NONE = "none"
 _AGREEMENT = ["kpi", "coded", "dictionary", "model", "kappa", "low", "high"]
 _SPEARMAN, _CLOSE, _FEW = 1.06, 0.999999, 4  # variance of z; a correlation of 1; stores for a link
-
-
-@dataclass(frozen=True)
-class Themes:
-    """What customers talk about: a dictionary and coded clauses.
-
-    Attributes
-    ----------
-    labels, words, complaints : mapping
-        Theme to name per language, to words, and to subtypes of complaints.
-    texts, codes : tuple of str, ndarray of bool of shape (texts, themes)
-        Coded clauses in one spelling, themes taking turns, and their themes.
-    threshold, folds : float, int
-        Chance from which the model codes; parts of the cross-check.
-    """
-
-    labels: Mapping[str, Mapping[str, str]]
-    words: Mapping[str, tuple[str, ...]]
-    complaints: Mapping[str, tuple[str, ...]]
-    texts: tuple[str, ...]
-    codes: text.Flags
-    threshold: float
-    folds: int
-
-
-@cache
-def themes(path: Path | None = None) -> Themes:
-    """Read the themes.
-
-    Parameters
-    ----------
-    path : Path or None
-        A file like ``themes.toml``; None is the one of the package.
-
-    Returns
-    -------
-    Themes
-        Checked.
-
-    Raises
-    ------
-    PlanError
-        If a key is missing or unknown, a theme has no coded clause or a clause no theme.
-
-    Examples
-    --------
-    >>> themes().labels["parts"]["en"]
-    'Parts'
-    """
-    where = path.name if path else "themes.toml"
-    file = path or resources.files("dealerqm").joinpath("themes.toml")
-    try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise PlanError(f"{where}: is no valid TOML: {error}.") from None
-    _exactly(raw, ("model", "themes", "coded"), where)
-    for name, spec in check.named(raw["themes"], f"{where} [themes]").items():
-        _exactly(spec, ("label", "zh", "en", "complaints"), f"{where} [themes.{name}]")
-        check.label(spec["label"], f"{where} [themes.{name}] label")
-    known = list(raw["themes"])
-    _exactly(raw["coded"], (*known, NONE), f"{where} [coded]")
-    turns = sorted(
-        (turn, place, " ".join(text.clauses(said)))
-        for place, name in enumerate((*known, NONE))
-        for turn, said in enumerate(raw["coded"][name])
-    )
-    codes = np.array([[place == theme for theme in range(len(known))] for _, place, _ in turns])
-    model = raw["model"]
-    return Themes(
-        labels={name: spec["label"] for name, spec in raw["themes"].items()},
-        words={name: (*spec["zh"], *spec["en"]) for name, spec in raw["themes"].items()},
-        complaints={name: tuple(spec["complaints"]) for name, spec in raw["themes"].items()},
-        texts=tuple(said for _, _, said in turns), codes=codes,
-        threshold=check.number(model.get("threshold"), f"{where} [model] threshold", 0, 1),
-        folds=int(check.number(model.get("folds"), f"{where} [model] folds", 2, whole=True)),
-    )  # fmt: skip
-
-
-def _exactly(body: object, keys: tuple[str, ...], place: str) -> None:
-    check.needs(check.known(body, keys, place), keys, place)
+_LINE = 3  # pairs that a line needs
 
 
 def coded(texts: pd.Series, known: Themes) -> text.Flags:
