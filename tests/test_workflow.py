@@ -9,9 +9,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import exports
 import pytest
 
-from dealerqm import labels, workflow
+from dealerqm import ingest, labels, privacy, workflow
 
 ROOT = Path(__file__).resolve().parents[1]
 TRUTH = ROOT / "data" / "samples" / "truth.json"
@@ -117,8 +118,10 @@ def test_facts_findings_and_manifest_are_linked(report):
 
 
 @pytest.mark.slow
-def test_a_failing_notebook_is_named_and_does_not_stop_the_others(sample_project, tmp_path):
-    project = project_copy(sample_project, tmp_path)
+def test_a_failing_notebook_is_named_and_does_not_stop_the_others(tmp_path):
+    raw, small = exports.write(tmp_path / "raw"), tmp_path / "small"
+    ingest.ingest(raw, small, exports.PLAN, key=privacy.Key(exports.KEY_BYTES))
+    project = project_copy(small, tmp_path / "project")
     place = project / "notebooks" / "00_start_here.ipynb"
     notebook = json.loads(place.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
