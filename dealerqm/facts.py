@@ -26,6 +26,8 @@ from dealerqm.errors import MethodError
 Flag = tuple[Term, ...]
 MINUTE = 60
 ROWS_CAP = 100_000
+STEP = 1 << 20  # weights are summed in parts of 20 bits
+TOP = 1 << 20  # and lie below this
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,77 @@ class Facts:
         for flag, columns in reversed(weights):
             value = nw.when(_holds(flag)).then(_mean(columns) * grain).otherwise(value)
         return self._histogram(ask, {"value": (value + 0.5).floor().cast(nw.Int64)})
+
+    def weighted_cells(
+        self, ask: Ask, roles: Mapping[str, str], *, answer: str, weight: str
+    ) -> pd.DataFrame:
+        """Collapse survey rows into the weighted cells of a cube.
+
+        Parameters
+        ----------
+        ask : Ask
+            Rows; its ``by`` columns are not used.
+        roles : mapping of str to str
+            What the cells are told apart by, to its column: ``domain``, ``stratum``, ``psu``,
+            margins of the weights. One column may have several roles.
+        answer, weight : str
+            Numeric columns; a missing answer is an answer of its own.
+
+        Returns
+        -------
+        DataFrame
+            The roles, ``answer``, ``n`` rows, ``w`` and ``w2`` sums of weights and of their
+            squares, for ``sampling.cube.read_cells``; sorted. Rows of weight 0 are cells of their
+            own.
+
+        Raises
+        ------
+        MethodError
+            If a row lacks a role, or a weight that is 0 or above and below 1,048,576.
+
+        Notes
+        -----
+        Weights are taken in steps of 2⁻⁴⁰, in three parts of 20 bits, and summed as whole numbers:
+        the sums do not depend on the order of the rows or the engine.
+        """
+        value = nw.col(weight)
+        good = ((value >= 0) & (value < TOP)).fill_null(value=False)
+        filled = reduce(lambda a, b: a & b, (~nw.col(c).is_null() for c in roles.values()), good)
+        given = nw.when(good).then(value).otherwise(0.0)
+        frame = self._frame(Ask(ask.table, (), ask.where, ask.between)).select(
+            **{role: nw.col(column) for role, column in roles.items()},
+            answer=nw.col(answer).cast(nw.Float64),
+            weighs=(given > 0).cast(nw.Int64),
+            bad=(~filled).cast(nw.Int64),
+            n=nw.lit(1, dtype=nw.Int64),
+            steps=(given * float(STEP**2) + 0.5).floor().cast(nw.Int64),
+        )
+        frame = frame.with_columns(a=nw.col("steps") // STEP**2)
+        frame = frame.with_columns(b=(nw.col("steps") - nw.col("a") * STEP**2) // STEP)
+        frame = frame.with_columns(c=nw.col("steps") - nw.col("a") * STEP**2 - nw.col("b") * STEP)
+        a, b, c = (nw.col(name) for name in "abc")
+        frame = frame.with_columns(
+            aa=a * a, ab=2 * a * b, ac=2 * a * c + b * b, bc=2 * b * c, cc=c * c
+        )
+        keys, sums = (
+            [*roles, "answer", "weighs"],
+            ["bad", "n", *"abc", "aa", "ab", "ac", "bc", "cc"],
+        )
+        cells = frame.group_by(*keys).agg(*(nw.col(name).sum() for name in sums))
+        cells = cells.with_columns(*(nw.col(name).cast(nw.Int64) for name in sums))
+        found = cells.collect("pandas").to_native()
+        if found["bad"].sum():
+            raise MethodError(
+                f"{ask.table}: {found['bad'].sum()} rows lack {', '.join(roles.values())} or a "
+                f"{weight} from 0 to {TOP}; fill them, or leave these rows out by a condition."
+            )
+        part = {name: found[name].to_numpy("float64") for name in sums}
+        found["w"] = part["a"] + part["b"] / STEP + part["c"] / STEP**2
+        found["w2"] = part["aa"] + (
+            part["ab"] / STEP + part["ac"] / STEP**2 + part["bc"] / STEP**3 + part["cc"] / STEP**4
+        )
+        found = found.astype({"answer": "Float64", "n": "int64"})
+        return _sorted(found, keys)[[*roles, "answer", "n", "w", "w2"]]
 
     def extent(self, table: str, column: str) -> tuple[Any, Any]:
         """Return the smallest and largest value of a column.

@@ -178,6 +178,77 @@ def test_an_empty_table_has_no_rows_to_count(engine):
     assert all(pd.isna(end) for end in empty.extent("t", "x"))
 
 
+# ---------------------------------------------------------------- weighted cells
+
+CELLS = pd.DataFrame(
+    {
+        "store": ["A", "A", "A", "A", "B", "B", "A"],
+        "area": ["n", "n", "n", "n", "s", "s", "n"],
+        "y": [9, 9, 8, None, 9, 9, 9],
+        "weight": [0.5, 1.5, 2.0, 3.0, 1000.25, 0.0, 2.0],
+    }
+).astype({"store": "str", "area": "str", "y": "Int64"})
+ROLES = {"domain": "store", "stratum": "area", "psu": "store"}
+
+
+def test_weighted_cells_by_hand(engine):
+    found = engine({"t": CELLS}).weighted_cells(Ask("t", ()), ROLES, answer="y", weight="weight")
+    assert list(found.columns) == ["domain", "stratum", "psu", "answer", "n", "w", "w2"]
+    assert table(found) == [
+        ("A", "n", "A", 8, 1, 2.0, 4.0), ("A", "n", "A", 9, 3, 4.0, 6.5),
+        ("A", "n", "A", None, 1, 3.0, 9.0), ("B", "s", "B", 9, 1, 0.0, 0.0),
+        ("B", "s", "B", 9, 1, 1000.25, 1000500.0625),
+    ]  # fmt: skip
+
+
+def test_weighted_cells_take_conditions_and_need_no_roles(engine):
+    ask = Ask("t", (), (Term("area", "==", ("s",)),))
+    found = engine({"t": CELLS}).weighted_cells(ask, {}, answer="y", weight="weight")
+    assert table(found) == [(9, 1, 0.0, 0.0), (9, 1, 1000.25, 1000500.0625)]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("weight", -1.0), ("weight", None), ("weight", 2.0**20), ("weight", 1e30), ("store", None)],
+)
+def test_weighted_cells_refuse_rows_that_would_be_lost(engine, column, value):
+    broken = CELLS.copy()
+    broken.loc[2, column] = value
+    with pytest.raises(MethodError, match=r"t: 1 rows lack store, area, store or a weight from 0"):
+        engine({"t": broken}).weighted_cells(Ask("t", ()), ROLES, answer="y", weight="weight")
+
+
+WEIGHTED = st.lists(
+    st.tuples(
+        st.sampled_from(["A", "B"]), st.sampled_from([None, 1, 10]),
+        st.floats(0, 1e6) | st.sampled_from([0.0, 0.1, 1 / 3, 2.0**20 - 1]),
+    ),
+    min_size=1, max_size=30,
+)  # fmt: skip
+
+
+@settings(max_examples=8)
+@given(WEIGHTED, st.randoms(use_true_random=False))
+def test_weighted_sums_are_those_of_the_rows_whatever_the_order_and_engine(rows, random):
+    turned = rows.copy()
+    random.shuffle(turned)
+    frames = [
+        pd.DataFrame(part, columns=["g", "y", "w"]).astype({"g": "str", "y": "Int64", "w": float})
+        for part in (rows, turned)
+    ]
+    found = [
+        worlds.ENGINES[engine]({"t": frame}).weighted_cells(
+            Ask("t", ()), {"domain": "g"}, answer="y", weight="w"
+        )
+        for engine, frame in zip(ENGINES, frames, strict=True)
+    ]
+    pd.testing.assert_frame_equal(*found, check_exact=True)
+    plain = frames[0].assign(w2=frames[0]["w"] ** 2).groupby("g")[["w", "w2"]].sum()
+    cells = found[0].groupby("domain")[["w", "w2"]].sum()
+    for name in ("w", "w2"):
+        assert cells[name].to_numpy() == pytest.approx(plain[name].to_numpy(), rel=1e-12, abs=1e-10)
+
+
 # ---------------------------------------------------------------- equal on both engines
 
 QUESTIONS = {
@@ -216,6 +287,10 @@ QUESTIONS = {
         Ask("survey_responses", ("store_id", "responded_at_quarter")),
         [((), {"service": 14.0, "after_sales": 10.5, "attitude": 7.5, "price": 10.0})],
         grain=100_000.0,
+    ),
+    "weighted cells": lambda f: f.weighted_cells(
+        Ask("survey_responses", (), terms("present(base_weight)", "survey_responses")),
+        {"domain": "store_id", "psu": "store_id"}, answer="overall", weight="base_weight",
     ),
 }  # fmt: skip
 

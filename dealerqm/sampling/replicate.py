@@ -269,8 +269,7 @@ def supplied(
     base, each = np.asarray(weights, float), np.asarray(replicate_weights, float)
     if each.ndim != 2 or len(each) != base.size or not np.isfinite(each).all():  # noqa: PLR2004
         raise MethodError(
-            f"replicate_weights: shape {each.shape} for {base.size} rows; give a number for each "
-            "row and replicate."
+            f"replicate_weights: shape {each.shape}; give each of {base.size} rows its numbers."
         )
     if ((base == 0) & (each != 0).any(axis=1)).any():
         raise MethodError("replicate_weights: a row of weight 0 has some; leave such rows out.")
@@ -316,8 +315,8 @@ def replicate(
     >>> found.estimate, (found.se**2).round(4)  # s²/n = 14/3/4
     (array([3.]), array([1.1667]))
     """
-    parts = domains(design, statistic.domain)
-    full, each = _repeated(design, replicates, (statistic, parts), reweight)
+    asked = (statistic, parts := domains(design, statistic.domain))
+    full, each = _repeated(design, replicates, asked, reweight)
     if statistic.bottom is not None:
         half = full.size // 2
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -343,7 +342,7 @@ def _repeated(
         sums = _sums(design, unit, len(multiplier), asked, design.weights)
         return sums.sum(axis=0), multiplier.T @ sums
     alone = np.zeros(design.rows, np.int64)
-    weights = (design.weights * multiplier[unit, r] for r in range(multiplier.shape[1]))
+    weights = (design.weights * factor[unit] for factor in multiplier.T)
     each = [_sums(design, alone, 1, asked, reweight(w))[0] for w in weights]
     return _sums(design, alone, 1, asked, reweight(design.weights))[0], np.array(each)
 
