@@ -92,7 +92,14 @@ def signals(review: Review, named: Sequence[str]) -> dict[str, Any]:
     ]  # fmt: skip
     expected = f"{float(review.board.note['expected_false_alarms']):.1f}"
     alarms = sum((f.subject, f.severity) == ("signals", "act") for f in found)
-    return {"rows": rows, "all": len(found), "alarms": alarms, "expected": expected}
+    picture = None if review.board.frame.empty else plot.draw(review.board, plot.BOTH)
+    drawn = picture and {
+        "svg": plot.inline(picture.svg, "board-map"),
+        "alt": {c: review.board.plot(c).alt for c in labels.languages()},
+    }
+    return {
+        "rows": rows, "all": len(found), "alarms": alarms, "expected": expected, "map": drawn,
+    }  # fmt: skip
 
 
 def cases(review: Review) -> dict[str, Any]:
@@ -156,6 +163,7 @@ def charts(review: Review, table: pd.DataFrame) -> dict[str, Any]:
     return {
         "areas": [area for area in areas if area["figures"]],
         "units": [_figure(review, key, series[key]) for key in shown], "all": len(alarmed),
+        "signs": plot.signs(),
     }  # fmt: skip
 
 
