@@ -178,6 +178,11 @@ def test_only_stores_beyond_the_rule_stand_out():
     assert (some.p >= every.p - 1e-12).all()
 
 
+def test_outliers_do_not_hide_each_other():
+    y, v = np.append(MEAN, [5.5, 5.6, 5.7, 5.4]), np.append(V, [0.02] * 4)
+    assert np.flatnonzero(outliers(y, v, rate=0.05).outlier).tolist() == [40, 41, 42, 43]
+
+
 def test_false_discoveries_keep_their_rate():
     rng, named = np.random.default_rng(2), 0
     for _ in range(200):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from dealerqm.errors import MethodError, unknown
 from dealerqm.stats import multiple, pool
@@ -18,6 +18,9 @@ from dealerqm.stats.intervals import Interval
 from dealerqm.stats.levels import LEAST, between_variance, counts, usable
 
 Array = NDArray[np.float64]
+ROUNDS = 20  # of leaving named outliers out; a few are enough
+CAUTION = 10  # the first round names at a tenth of the rate
+MIDDLE = 0.4549364231195724  # median of χ² on 1 degree of freedom
 
 
 class Shrunken(NamedTuple):
@@ -203,9 +206,11 @@ def outliers(
 
     Notes
     -----
-    Each unit is left out of the common level and of the spread (DerSimonian-Laird) that it is
-    tested against. p = P(T > z₋) + P(T > z₊) with z∓ = (|gap| ∓ margin)/se, Student's T with
-    units - 2 degrees where the spread is estimated; q by Benjamini-Hochberg.
+    Each unit is left out of the common level and of the spread (DerSimonian-Laird, three steps)
+    that it is tested against. Where a spread counts, so are units already named, from the misfits
+    of the median on and until nothing changes: outliers cannot hide each other. p = P(T > z₋) +
+    P(T > z₊) with z∓ = (|gap| ∓ margin)/se; T is Student's on (v + τ²)² Σ w² - 1 degrees, the doubt
+    about the spread, or normal where none counts; q by Benjamini-Hochberg.
 
     Source: Viechtbauer and Cheung (2010), Research Synthesis Methods 1, 112 (deleted residuals).
 
@@ -219,22 +224,49 @@ def outliers(
         raise MethodError(unknown("spread", spread, ("between", "none")))
     y, v, known = usable(values, variances, least=LEAST + 1)
     at = np.flatnonzero(known)
-    others = ~np.eye(at.size, dtype=bool)
-    u = others / v[at]
-    centre = u @ y[at] / u.sum(axis=1)
-    squares = (u * (y[at] - centre[:, None]) ** 2).sum(axis=1)
-    tau2 = (squares - (at.size - 2)) / (u.sum(axis=1) - (u**2).sum(axis=1) / u.sum(axis=1))
-    tau2 = np.maximum(tau2, 0.0) if spread == "between" else np.zeros(at.size)
-    w = others / (v[at] + tau2[:, None])
-    gap = y[at] - w @ y[at] / w.sum(axis=1)
-    se = np.sqrt(v[at] + tau2 + 1 / w.sum(axis=1))
-    law = stats.t(at.size - 2) if spread == "between" else stats.norm()
-    near, far = (np.abs(gap) - margin) / se, (np.abs(gap) + margin) / se
-    p = np.minimum(law.sf(near) + law.sf(far), 1.0)
-    gaps, z, ps = (np.full(y.shape, np.nan) for _ in range(3))
-    gaps[at], z[at], ps[at] = gap, np.sign(gap) * np.maximum(near, 0.0), p
-    q = multiple.benjamini_hochberg(ps)
-    return Outliers(gaps, z, ps, q, q <= rate)
+    y, v, between = y[at], v[at], spread == "between"
+    least, company = max(LEAST + 1, at.size / 2), np.ones(at.size, bool)
+    kept = _near_middle(y, v, rate / CAUTION) if between else company
+    for _ in range(ROUNDS if between else 1):
+        company = kept if kept.sum() >= least else company
+        gap, se, freedom = _apart(y, v, company, between=between)
+        near, far = (np.abs(gap) - margin) / se, (np.abs(gap) + margin) / se
+        p = np.minimum(special.stdtr(freedom, -near) + special.stdtr(freedom, -far), 1.0)
+        kept = multiple.benjamini_hochberg(p) > rate
+        if (kept == company).all() or kept.sum() < least:
+            break
+    found = np.full((3, known.size), np.nan)
+    found[:, at] = gap, np.sign(gap) * np.maximum(near, 0.0), p
+    q = multiple.benjamini_hochberg(found[2])
+    return Outliers(found[0], found[1], found[2], q, q <= rate)
+
+
+def _near_middle(y: Array, v: Array, rate: float) -> NDArray[np.bool_]:
+    """Units that fit the median and a spread at which the middle score has its size by chance."""
+    off = (y - np.median(y)) ** 2
+
+    def excess(tau2: float) -> float:
+        return float(np.median(off / (v + tau2)) - MIDDLE)
+
+    tau2 = optimize.brentq(excess, 0.0, off.max() / MIDDLE) if excess(0.0) > 0 else 0.0
+    return multiple.benjamini_hochberg(2 * special.ndtr(-np.sqrt(off / (v + tau2)))) > rate
+
+
+def _apart(
+    y: Array, v: Array, company: NDArray[np.bool_], *, between: bool
+) -> tuple[Array, Array, Array]:
+    """Gap of each unit to the company without it, its error, and degrees of freedom."""
+    others = company & ~np.eye(y.size, dtype=bool)
+    tau2, w = np.zeros(y.size), others / v
+    for _ in range(3 if between else 0):
+        total = w.sum(axis=1)
+        squares = (w * (y - (w @ y / total)[:, None]) ** 2).sum(axis=1)
+        noise = w @ v - w**2 @ v / total
+        tau2 = np.maximum((squares - noise) / (total - (w**2).sum(axis=1) / total), 0.0)
+        w = others / (v + tau2[:, None])
+    se = np.sqrt(v + tau2 + 1 / w.sum(axis=1))
+    freedom = np.clip((v + tau2) ** 2 * (w**2).sum(axis=1) - 1, 1.0, others.sum(axis=1) - 1.0)
+    return y - w @ y / w.sum(axis=1), se, freedom if between else np.full(y.size, np.inf)
 
 
 class Clustering(NamedTuple):
