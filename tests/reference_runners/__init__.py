@@ -4,4 +4,7 @@ A runner has ``load(folder)``, which yields (id, case), and ``faults(case, folde
 what differs from the case's expected values. A new subject is one module and one line here.
 """
 
-RUNNERS = {"spc": "reference_runners.spc"}
+RUNNERS = {
+    "spc": "reference_runners.spc",
+    "survey": "reference_runners.survey",
+}
