@@ -47,7 +47,8 @@ def frames(made, plan):
         "touchpoint": touch, "event_id": event,
         "wave": np.array([q.key for q in world.quarters])[quarter], "channel": rows["channel"],
         "stratum": rows["stratum"], "psu": rows["psu"], "base_weight": rows["base_weight"],
-        "invited_at": at(world, rows["invited_at"]), "responded_at": at(world, rows["responded_at"]),
+        "invited_at": at(world, rows["invited_at"]),
+        "responded_at": at(world, rows["responded_at"]),
         "duration_s": rows["duration_s"], "comment": None,
         "invite_age_s": (world.end - rows["invited_at"]) * WAIT_S,
         "answer_s": (rows["responded_at"] - rows["invited_at"]) * WAIT_S,
@@ -104,5 +105,3 @@ def truth(made):
 def biased(made):
     """The stores in which answering depends on satisfaction itself."""
     return set(made.base.store_ids[biased_stores(made.world, made.base.share)])
-
-

@@ -88,7 +88,7 @@ def changes(weighted: Weighted, measure: str = "", *, by: str = "store") -> Chan
     survey = weighted.survey
     measure = measure or survey.instrument.overall
     note: dict[str, Any] = {"kpis": survey.instrument.measures, "by": by}
-    waves = list(survey.quarters)[-BOTH:]
+    waves = list(weighted.waves)[-BOTH:]
     if len(waves) < BOTH:
         return Changes(frame=pd.DataFrame(columns=list(Changes.COLUMNS)), note=note)
     parts = [_changed(weighted, measure, level, waves) for level in dict.fromkeys(("group", by))]
@@ -361,7 +361,7 @@ def drivers(weighted: Weighted, *, touchpoint: str = "") -> Drivers:
     x, y = rows[items].to_numpy(float), rows[instrument.overall].to_numpy(float)
     there = rows["touchpoint"].isin(asked) & rows["store_id"].isin(list(survey.regions))
     there &= ~rows["straight"] & (weighted.design.weights > 0)
-    waves = list(survey.quarters)[-2:]
+    waves = list(weighted.waves)[-BOTH:]
     parts = [(there & (rows["wave"] == wave)).to_numpy(bool) for wave in waves]
     level, sample = survey.confidence, weighted.design
     now = importances(x, y, sample, domain=parts[-1], confidence=level)

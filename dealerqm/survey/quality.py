@@ -1,14 +1,14 @@
 """How far answers can be trusted, and the weights that follow from it.
 
-Flags mark doubtful answers; what the weighting does with them stands in the plan. All waves at
-hand are weighted in one design, so that changes between waves know of the sampling units that
-both share. Rows of the design are all answers; what the plan drops has weight 0.
+Flags mark doubtful answers, seen over all waves at hand; what the weighting does with them stands
+in the plan. The reviewed wave and the one before are weighted in one design, so that changes know
+of the sampling units that both share. Its rows are all answers; what is dropped has weight 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -32,6 +32,7 @@ Flags = NDArray[np.bool_]
 FLAGS = ("duplicate", "coached", "straight", "hurried")
 STEPS = ("answers", "design_weights", "response_classes", "calibrated")
 LONELY = "average"  # a stratum with one sampling unit gets the mean variance of the others
+_CHANGE = 2  # waves of a change
 _ROUNDS = 5  # of naming advisers and measuring the others again
 
 
@@ -176,12 +177,12 @@ def doubts(survey: Survey, marked: pd.DataFrame) -> Doubts:
 
 @dataclass(frozen=True, kw_only=True)
 class Weighted:
-    """The answers of all waves with their weights.
+    """The answers of some waves with their weights.
 
     Attributes
     ----------
-    survey : Survey
-        Invitations and plan.
+    survey, waves : Survey, tuple of str
+        Invitations and plan; the waves that are weighted, the newest last.
     rows : DataFrame
         Answers, numbered from 0, with the flags of ``quality.flags``.
     raw, design : Design
@@ -197,6 +198,7 @@ class Weighted:
     """
 
     survey: Survey
+    waves: tuple[str, ...]
     rows: pd.DataFrame
     raw: Design
     design: Design
@@ -224,8 +226,10 @@ class Weighted:
 # ---------------------------------------------------------------- weighting
 
 
-def weigh(survey: Survey, *, treat: Mapping[str, str] | None = None) -> Weighted:
-    """Weight the answers of all waves to the population.
+def weigh(
+    survey: Survey, *, treat: Mapping[str, str] | None = None, waves: Sequence[str] = ()
+) -> Weighted:  # fmt: skip
+    """Weight the answers of some waves to the population, in one design.
 
     Parameters
     ----------
@@ -233,6 +237,8 @@ def weigh(survey: Survey, *, treat: Mapping[str, str] | None = None) -> Weighted
         The waves.
     treat : mapping or None
         Flag to ``keep`` or ``drop``; None is as the plan says.
+    waves : sequence of str
+        Waves at hand; none is the reviewed one and the one before.
 
     Returns
     -------
@@ -253,11 +259,17 @@ def weigh(survey: Survey, *, treat: Mapping[str, str] | None = None) -> Weighted
     rest shared out, raked again. A wave without targets keeps the weights of the classes.
     """
     treat = dict(treat or survey.settings["quality"]["treat"])
-    marked = flags(survey)
+    waves = tuple(waves) or tuple(survey.quarters)[-_CHANGE:]
+    whole, marked = survey, flags(survey)
+    found = telling(survey, marked)
+    here = survey.rows["wave"].isin(waves)
+    survey = replace(survey, rows=survey.rows[here].reset_index(drop=True),
+                     quarters={wave: survey.quarters[wave] for wave in waves})  # fmt: skip
+    marked = marked[here.to_numpy()].reset_index(drop=True)
     dropped = [name for name in FLAGS if treat[name] == "drop"]
     kept = (survey.rows["answered"] & ~marked[dropped].any(axis=1)).to_numpy(bool)
     if not kept.any():
-        raise MethodError(f"survey: nobody answered in {', '.join(survey.quarters)}.")
+        raise MethodError(f"survey: nobody answered in {', '.join(waves)}.")
     classes = _for_the_silent(survey, kept)
     rows = survey.rows.join(marked)[survey.rows["answered"]]
     place = rows.index.to_numpy()
@@ -273,10 +285,11 @@ def weigh(survey: Survey, *, treat: Mapping[str, str] | None = None) -> Weighted
     }  # fmt: skip
     ones = np.ones(len(rows))
     return Weighted(
-        survey=survey, rows=rows, raw=design(ones, psu=psu, strata=strata, lonely=LONELY),
+        survey=whole, waves=waves, rows=rows,
+        raw=design(ones, psu=psu, strata=strata, lonely=LONELY),
         design=calibrated(start, weights, on=on) if codes else start, gaps=gaps,
         steps=dict(zip(STEPS, (ones, base, start.weights, weights), strict=True)),
-        telling=telling(survey, marked), note=MappingProxyType(note),
+        telling=found, note=MappingProxyType(note),
     )  # fmt: skip
 
 
@@ -320,11 +333,7 @@ def _for_the_silent(survey: Survey, kept: Flags) -> Array:
 def _calibrated(
     survey: Survey, rows: pd.DataFrame, start: Array
 ) -> tuple[Array, list[NDArray[np.int64]], pd.DataFrame, dict[str, Any]]:
-    """Rake the answers of every wave to the targets of its quarter.
-
-    Returns the weights, the codes of each margin over all waves, every target with its gap, and
-    what was joined, cut or could not be done.
-    """
+    """Rake each wave to its quarter: weights, codes of the margins, targets with gaps, note."""
     made, weights = survey.settings["weighting"], start.copy()
     names = [name for name in survey.settings["margins"] if name in rows]
     codes = {name: np.zeros(len(rows), np.int64) for name in names}

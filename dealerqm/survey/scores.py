@@ -17,9 +17,12 @@ from dealerqm.plan.instrument import INDEX, RECOMMEND
 from dealerqm.result import Result, Unit
 from dealerqm.sampling.design import Codes, design
 from dealerqm.sampling.estimate import Estimates, mean, nps
+from dealerqm.stats.intervals import wilson
 from dealerqm.stats.multiple import benjamini_hochberg
 from dealerqm.survey.quality import FLAGS, LONELY, STEPS, Weighted, weigh
 from dealerqm.survey.rows import Array, Survey, finding
+
+SMALL = 100.0  # effective answers below which a share's error is not trusted alone
 
 
 def domain(weighted: Weighted, by: str, wave: str) -> tuple[Codes, list[str]]:
@@ -40,8 +43,8 @@ def domain(weighted: Weighted, by: str, wave: str) -> tuple[Codes, list[str]]:
         Unit of each answer, -1 in other waves and stores; names of the units.
     """
     survey, unit = weighted.survey, weighted.unit(by)
-    if wave not in survey.quarters:
-        raise ParameterError(unknown("wave", wave, survey.quarters))
+    if wave not in weighted.waves:
+        raise ParameterError(unknown("wave", wave, weighted.waves))
     shown = weighted.rows["store_id"].isin(list(survey.regions))
     names = sorted(unit[shown].dropna().astype(str).unique())
     place = unit.map({name: at for at, name in enumerate(names)})
@@ -70,14 +73,29 @@ def estimate(
     Estimates
         Wilson intervals of shares at the effective number of answers, adjusted-Wald ones of few
         recommendations, Student's otherwise.
+
+    Notes
+    -----
+    A share of fewer than 100 effective answers takes the smaller of Kish's number and that of the
+    design: with few answers the estimated error is too often too small (stores of the simulated
+    group: 89 % coverage without, 95 % with this rule).
     """
     sample, level = (weighted.raw if raw else weighted.design), weighted.survey.confidence
     y = weighted.survey.instrument.values(weighted.rows, measure)
     if measure == RECOMMEND:
         score = weighted.rows[RECOMMEND].to_numpy(float)
         return nps(sample, score, domain=where, confidence=level)
-    method = "t" if measure == INDEX else "wilson"
-    return mean(sample, y, domain=where, method=method, confidence=level)
+    if measure == INDEX:
+        return mean(sample, y, domain=where, confidence=level)
+    found = mean(sample, y, domain=where, method="wilson", confidence=level)
+    p, few = np.clip(found.estimate, 0, 1), found.n_eff < SMALL
+    with np.errstate(divide="ignore", invalid="ignore"):
+        worth = np.fmin(found.n_eff, np.where(found.se > 0, p * (1 - p) / found.se**2, np.inf))
+    worth = np.where(np.isfinite(found.se), worth, np.nan)
+    ends = wilson(p * worth, worth, confidence=level)
+    return found._replace(
+        low=np.where(few, ends.low, found.low), high=np.where(few, ends.high, found.high)
+    )
 
 
 def columns(found: Estimates, size: int) -> dict[str, Array]:
@@ -155,7 +173,7 @@ def scores(
         One row per unit; below k answers suppressed.
     """
     survey = weighted.survey
-    measure, wave = measure or survey.instrument.overall, wave or survey.wave
+    measure, wave = measure or survey.instrument.overall, wave or weighted.waves[-1]
     where, names = domain(weighted, by, wave)
     raw = columns(estimate(weighted, measure, where, raw=True), len(names))
     found = columns(estimate(weighted, measure, where), len(names))
@@ -272,7 +290,7 @@ def audit(weighted: Weighted, measure: str = "") -> Audit:
         steps.append((step, replace(weighted, design=drawn), where))
     steps.append((STEPS[-1], weighted, where))
     for step, choice in (("with_doubtful", "keep"), ("without_any_doubt", "drop")):
-        other = weigh(survey, treat=dict.fromkeys(FLAGS, choice))
+        other = weigh(survey, treat=dict.fromkeys(FLAGS, choice), waves=weighted.waves)
         steps.append((step, other, where))
     told = weighted.rows["store_id"].isin(weighted.told).to_numpy(bool)
     steps.append(("without_telling", weighted, np.where(told, -1, where)))
