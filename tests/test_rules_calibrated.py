@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy import integrate, special, stats
-from spc_simulations import BUDGET, alarm_rate, ar1, binomial, pooled_rate, power
+from spc_simulations import BUDGET, alarm_rate, ar1, binomial, diagnosed_rate, pooled_rate, power
 
 from dealerqm.errors import MethodError
 from dealerqm.rules import calibrated, design
@@ -236,27 +236,52 @@ def test_a_short_chart_borrows_and_alone_is_not_judged():
 
 
 # ---------------------------------------------------------------- measured
+# Bars are the issue's; a run of this size may miss them by 2.5 of its own standard errors. The
+# full run is in spc_simulations.py.
+
+BARS = {12: 0.3, 24: 0.15, 36: 0.15, 60: 0.15}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("n", "within"), [(12, 0.3), (24, 0.15), (36, 0.15), (60, 0.15)])
+def kept(found, n):
+    return abs(found.value - 1) <= BARS[n] + 2.5 * found.se
+
+
+@pytest.mark.parametrize("n", BARS)
 @pytest.mark.parametrize("kind", ["normal", "binomial", "poisson", "ar1"])
-def test_alarms_keep_to_the_budget(kind, n, within):
-    assert abs(alarm_rate(kind, n) - 1) <= within
+def test_alarms_keep_to_the_budget(kind, n):
+    assert kept(alarm_rate(kind, n, charts=4000), n)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("width", [0.9, 1.1])
+@pytest.mark.parametrize("kind", ["normal", "binomial", "ar1"])
+def test_the_measurement_notices_limits_ten_percent_off(kind, width):
+    assert not kept(alarm_rate(kind, 36, charts=4000, width=width), 36)
+
+
 @pytest.mark.parametrize("n", [8, 24])
 @pytest.mark.parametrize("spread", [0.0, 0.5, 2.0])
 def test_pooled_limits_keep_to_the_budget(n, spread):
-    rate, judged, _ = pooled_rate(n, spread)
-    assert abs(rate - 1) <= 0.15
+    found, judged = pooled_rate(n, spread, groups=40)
+    assert kept(found, 24)
     assert judged == 1
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "amplitude"), [("normal", 0.0), ("ar1", 0.5), ("binomial", 1.0)])
+def test_alarms_keep_to_the_budget_after_the_whole_diagnosis(kind, amplitude):
+    stores, regions, groups = diagnosed_rate(kind, 24, amplitude, kpis=50)
+    assert kept(stores, 24)
+    assert kept(regions, 24)
+    assert kept(groups, 24)
+
+
+def test_the_measurement_notices_that_limits_know_nothing_of_the_season_taken_out():
+    _, regions, groups = diagnosed_rate("normal", 24, 1.0, kpis=50, told=False)
+    assert not kept(regions, 24)
+    assert not kept(groups, 24)
+
+
 @pytest.mark.parametrize("shift", [1, 1.5, 2])
 def test_calibrated_rules_find_more_than_three_sigma_and_mark_less_than_nelson(shift):
-    found, quiet = power(shift), power(0)
-    assert found["calibrated"][0] > found["sigma"][0]
-    assert quiet["calibrated"][1] < quiet["nelson"][1]
+    found, quiet = power(shift, charts=4000), power(0, charts=4000)
+    assert found["calibrated"][0].value > found["sigma"][0].value
+    assert quiet["calibrated"][1].value < quiet["nelson"][1].value

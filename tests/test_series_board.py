@@ -9,8 +9,8 @@ from scipy import stats
 from spc_simulations import (
     RATES,
     best_possible,
-    found_within_a_year,
     layout,
+    planted_boards,
     shared_change,
     stable_boards,
 )
@@ -122,6 +122,19 @@ def test_a_store_that_stands_out_of_a_changed_group_is_named_too():
     assert 63 in act
 
 
+def test_a_wider_change_does_not_explain_a_much_clearer_one():
+    x = noise(10)
+    where = np.flatnonzero((CHARTS.kpi == 5) & (CHARTS.region == 1))
+    x[27:, where] += 0.5 * CHARTS.worse[where]
+    x[27:, where[:2]] += 2 * CHARTS.worse[where[:2]]
+    found = judged(x)
+    region = np.flatnonzero((found.kind == board.REGION) & (found.kpi == 5) & (found.place == 1))
+    assert found.q_worse[region] <= RATES.act
+    assert found.p_worse[where[0]] < found.p_worse[region] / 100
+    assert found.q_worse[where[0]] <= RATES.act
+    assert found.explained[where[0]] < 0
+
+
 def test_changes_for_the_better_are_told_apart():
     x = noise(4)
     x[27:, 10] -= 4 * CHARTS.worse[10]
@@ -190,31 +203,31 @@ def test_expected_false_alarms_are_the_tests_times_the_threshold():
 
 
 # ---------------------------------------------------------------- measured
+# Bars are the issue's; a run of this size may miss them by 2.5 of its own standard errors. The
+# full run is in spc_simulations.py.
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["normal", "binomial", "poisson", "ar1", "shared", "unequal"])
-@pytest.mark.parametrize("periods", [27, 36])
-def test_stable_boards_stay_quiet(kind, periods):
-    act, watch = stable_boards(kind, periods=periods)
-    assert act <= 0.05
-    assert watch <= 0.2
+def test_stable_boards_stay_quiet():
+    kinds = {"normal": 27, "binomial": 36, "poisson": 27, "ar1": 36, "seasonal": 36, "unequal": 27}
+    found = [stable_boards(kind, periods=n, boards=100) for kind, n in kinds.items()]
+    for level, bar in ((0, RATES.act), (1, RATES.watch)):
+        shares = np.array([figures[level].value for figures in found])
+        assert shares.mean() <= bar + 2.5 * np.sqrt(bar * (1 - bar) / 600)
+        assert np.all(shares <= bar + 3.5 * np.sqrt(bar * (1 - bar) / 100))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("planted", "boards"), [(1, 300), (8, 40)])
+@pytest.mark.parametrize(("planted", "boards"), [(1, 60), (8, 20)])
 def test_changes_of_at_least_one_and_a_half_sigma_are_found_within_a_year(planted, boards):
-    found = found_within_a_year([1.5, 2, 2.5, 3], planted=planted, boards=boards)
-    assert found >= 0.9
+    found = planted_boards([1.5, 2, 2.5, 3], planted=planted, boards=boards)
+    assert found.found.value >= 0.9 - 2.5 * found.found.se
+    assert found.wrong <= 0.1
 
 
-@pytest.mark.slow
 def test_the_hardest_change_is_found_nearly_as_often_as_by_the_best_test_there_is():
-    found = found_within_a_year([1.5], boards=300)
+    found = planted_boards([1.5], boards=60).found
     assert best_possible(1.5) < 0.75
-    assert found >= best_possible(1.5) - 0.12
+    assert found.value >= best_possible(1.5) - 0.12 - 2.5 * found.se
 
 
-@pytest.mark.slow
 def test_a_change_in_all_stores_is_one_signal():
-    assert shared_change(1.0) >= 0.95
+    assert shared_change(1.0, boards=20).value >= 0.95

@@ -163,6 +163,17 @@ def test_shift_and_scale_of_values_move_the_answer_along():
     assert moved.size.low == pytest.approx(50 * plain.size.low, rel=1e-6)
 
 
+def test_borrowed_variance_and_any_unit_leave_dates_where_they_are():
+    x = np.random.default_rng(14).normal(size=(60, 20)) + 2 * (np.arange(60) >= 30)[:, None]
+    plain = change.onset(series.value(x))
+    lent = change.onset(series.value(x), prior=(np.ones(20), np.full(20, 400.0)))
+    fen = change.onset(series.value(1e12 * x))
+    assert np.abs(lent.at - plain.at).max() <= 2
+    assert lent.chance.sum(axis=0) == pytest.approx(np.ones(20))
+    assert_array_equal(fen.at, plain.at)
+    assert fen.chance == pytest.approx(plain.chance, rel=1e-6)
+
+
 def test_a_change_without_noise_is_dated_exactly():
     x = np.repeat([3.0, 5.0], 6)
     found = change.onset(series.value(np.column_stack([x, np.full(12, np.nan), x])))
@@ -203,26 +214,28 @@ def test_outlook_needs_three_points_and_a_goal():
 
 
 # ---------------------------------------------------------------- measured
+# Bars are the issue's; a run of this size may miss them by 2.5 of its own standard errors. The
+# full run is in spc_simulations.py. In ``*_noisier`` sigma is the noise before the change.
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["normal", "binomial", "poisson"])
+@pytest.mark.parametrize(
+    "kind", ["normal", "binomial", "poisson", "binomial_noisier", "poisson_noisier"]
+)
 def test_changes_are_dated(kind):
-    at_once, clear = dated(kind, 1.5), dated(kind, 2)
-    assert at_once["within 2"] >= 0.75
-    assert clear["within 1"] >= 0.80
+    near, next_to = (dated(kind, size, charts=3000) for size in (1.5, 2))
+    near, next_to = near["within 2"], next_to["within 1"]
+    assert near.value >= 0.75 - 2.5 * near.se
+    assert next_to.value >= 0.80 - 2.5 * next_to.se
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "binomial", "poisson", "ar1"])
 @pytest.mark.parametrize("shift", [1, 1.5, 2, 3])
 def test_confidence_holds(kind, shift):
-    found = dated(kind, shift, charts=2000)
-    assert found["set holds date"] >= 0.94
-    assert found["interval holds size"] >= 0.93
+    found = dated(kind, shift, charts=1500)
+    assert found["set holds date"].value >= 0.95 - 2.5 * found["set holds date"].se
+    assert found["interval holds size"].value >= 0.95 - 2.5 * found["interval holds size"].se
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "binomial", "ar1"])
 def test_the_next_quarter_falls_where_predicted(kind):
-    assert predicted(kind) == pytest.approx(0.95, abs=0.015)
+    assert predicted(kind, charts=4000).value == pytest.approx(0.95, abs=0.015)

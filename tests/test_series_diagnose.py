@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import stats
-from spc_simulations import ar1, binomial, poisson, seasonal_rate
+from spc_simulations import ar1, binomial, poisson
 from statsmodels.regression.linear_model import WLS
 
 from dealerqm.period import Period, parse, span
@@ -135,6 +135,15 @@ def test_index_is_weighted_least_squares_before_it_shrinks():
     assert found.p[0] == pytest.approx(fit.f_pvalue)
 
 
+@pytest.mark.parametrize("years", [2, 5])
+def test_variance_of_the_season_is_that_of_repeated_samples(years):
+    rng, place, groups = np.random.default_rng(8), np.arange(12 * years) % 12, 300
+    wave = 2 * np.sin(2 * np.pi * place / 12)[:, None]
+    x = rng.normal(size=(12 * years, 4 * groups)) + wave
+    found = diagnose.season(series.value(x), place, np.repeat(np.arange(groups), 4))
+    assert found.variance.mean() == pytest.approx(((found.effect - wave) ** 2).mean(), rel=0.15)
+
+
 def test_less_than_two_years_have_no_season():
     found = diagnose.season(series.value(np.arange(12.0)), np.arange(12), [0])
     assert np.isnan(found.p[0])
@@ -177,14 +186,3 @@ def test_the_chart_follows_from_the_diagnosis():
         ("as_counted", "rare"), ("overdispersed",), ("as_counted", "correlated"),
         ("overdispersed",), ("seasonal",), ("correlated",), ("short",),
     )  # fmt: skip
-
-
-# ---------------------------------------------------------------- measured
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("amplitude", [0.0, 0.5, 1.0])
-def test_alarms_keep_to_the_budget_when_season_is_taken_out(amplitude):
-    rate, found = seasonal_rate(amplitude, adjust=True)
-    assert abs(rate - 1) <= 0.15
-    assert found == 1 if amplitude else found < 0.1

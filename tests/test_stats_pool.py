@@ -122,7 +122,7 @@ def test_correlations_pool_in_two_steps():
 def test_predictive_limits_hold_for_small_units(family):
     rng = np.random.default_rng(6)
     outside = []
-    for _ in range(60):
+    for _ in range(15):
         size = rng.integers(5, 40, 40)
         if family == "share":
             level = rng.beta(16, 4, 40)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from dealerqm.errors import MethodError
 from dealerqm.series import change
@@ -25,6 +26,8 @@ FEWEST = 3
 TRIM = 4
 WEIGHTS = (0.05, 0.1, 0.2, 0.65)
 TRUST = 200.0  # degrees of freedom at most: noise is never quite normal, nor its memory known
+BEYOND_DOUBT = 1e-12  # p-values below are not compared with each other
+MARGIN = 1.0  # normal scores by which a narrow change must be clearer than a wide one
 UNKNOWN, CALM, WATCH, ACT = -1, 0, 1, 2
 
 
@@ -122,7 +125,7 @@ def judge(
     stores in units of their noise, tested in the same way against its own variance, without the
     quarter of its stores that changed most: it signals only what most stores share. Families of
     ``hierarchical`` are the KPIs. A store is explained by its region or group when that stands at
-    the same level and the store does not stand out from the others of it.
+    the same level, is not much less clear, and the store does not stand out from the others of it.
 
     Examples
     --------
@@ -254,7 +257,7 @@ def _explain(
             charts = members[node - width]
             inside = _inside(board, node, members, charts, width)
             asked = inside[(level[inside] > CALM) & (level[inside] <= level[node])]
-            asked = asked[explained[asked] < 0]
+            asked = asked[(explained[asked] < 0) & (p[asked] >= _clearer(p[node]))]
             if not asked.size:
                 continue
             left = _residual(own, members, (node, asked, width), span)
@@ -269,6 +272,11 @@ def _explain(
     if worst:
         return board._replace(q_worse=q_left, explained=explained)
     return board._replace(q_better=q_left, explained=explained)
+
+
+def _clearer(p: float) -> float:
+    """Evidence from which a node stands out of a wider one with this p-value."""
+    return float(special.ndtr(special.ndtri(p) - MARGIN)) if p > BEYOND_DOUBT else 0.0
 
 
 def _inside(board: Board, node: int, members: list[Index], charts: Index, width: int) -> Index:
