@@ -6,6 +6,7 @@ A row with a missing value, or outside the domain, adds zeros and keeps its plac
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
@@ -328,8 +329,8 @@ def _levels(
     labels: tuple[ArrayLike, ...], design: Design, domain: ArrayLike | None, *values: ArrayLike
 ) -> tuple[Subset, tuple[Codes, ...]]:
     """Rows used that have weight, and codes 0, 1, … of the levels among them."""
-    parts = [np.asarray(part, object) for part in labels]
-    gone = [np.where([v is None or v != v for v in part], np.nan, 0.0) for part in parts]
+    parts = [pd.Series(np.asarray(part)) for part in labels]
+    gone = [np.where(part.isna(), np.nan, 0.0) for part in parts]
     found = Subset.of(design, domain, *values, *gone)
     found = found._replace(use=found.use & (design.weights > 0))
-    return found, tuple(codes(part[found.use].tolist())[0] for part in parts)
+    return found, tuple(codes(part[found.use].to_numpy())[0] for part in parts)
