@@ -21,6 +21,7 @@ from dealerqm.spc.stack import scale_of
 
 ALL = "all"
 WIDE = w.Layout(width="auto", min_width="16em")
+FITTED = '<svg style="max-width:100%;height:auto" '
 DECISIONS = ("remark", "exclusion", "accept", "refuse")
 SIGNALS = ["period", "rule", "side", "start", "members"]
 WHY = ["chart", "reasons", "points", "dispersion", "season_p", "phi"]
@@ -171,7 +172,7 @@ class ChartDesk(w.VBox):  # type: ignore[misc]
             self.phase.value = kept
         one = found if kept == ALL else found.where(phase=int(kept))
         self.period.options = list(found.table["period"])[::-1]
-        self.picture.value = one.plot(self.lang).svg
+        self.picture.value = one.plot(self.lang).svg.replace("<svg ", FITTED, 1)
         self.signals.value = self._told(kpi, unit) + table(found.signals, self.lang, SIGNALS)
         self.reason.value = table(asked, self.lang, WHY)
         self.line.value = (

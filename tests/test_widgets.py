@@ -30,7 +30,7 @@ def desk(tmp_path):
 
 
 def test_the_desk_shows_the_chart_its_signals_and_why(desk):
-    assert desk.picture.value.startswith("<svg")
+    assert desk.picture.value.startswith('<svg style="max-width:100%')
     assert "changed since" in desk.signals.value
     assert "Autocorrelation" in desk.reason.value
     assert desk.line.value.endswith('"auto", "calibrated"')
