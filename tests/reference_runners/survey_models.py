@@ -12,6 +12,7 @@ import pandas as pd
 from dealerqm.inference import answers, compare, drivers, regression, tests
 from dealerqm.sampling.design import design
 from dealerqm.stats import agreement, factors, levels
+from reference_runners import words
 
 SCALE = 7  # reverse_rule "7-x" of the personality items, where a case does not say
 
@@ -86,7 +87,7 @@ def sample(case, frame):
     def column(name):
         if name is None or isinstance(name, list):
             return [column(part) for part in name] if name else None
-        word = name.split()[0].replace(".", "_")
+        word = words.name(name.split()[0])
         if word in frame:
             return frame[word].to_numpy()
         return np.full(len(frame), float(word)) if word.replace(".", "").isdigit() else None
@@ -99,22 +100,31 @@ def sample(case, frame):
     )  # fmt: skip
 
 
-def plain(expression):
-    """An expression in R's words as pandas reads it."""
-    text = re.sub(r"(?<=[A-Za-z])\.(?=[A-Za-z])", "_", expression.strip())
-    return text.replace("TRUE", "True").replace("FALSE", "False")
-
-
 def value(expression, frame):
-    """Evaluate a variable: a column, I(…), factor(…), as.numeric(…), cut(x, c(…))."""
-    inner = re.fullmatch(r"\s*(?:I|factor|as\.numeric|as\.factor|ordered)?\((.*)\)\s*", expression)
+    """Evaluate a variable in R's words; cut(x, c(…)) numbers the intervals."""
+    inner = re.fullmatch(r"\s*(?:I|factor|as\.factor|ordered)\((.*)\)\s*", expression)
+    cut = re.fullmatch(r"\s*cut\((.*?),\s*(?:breaks\s*=\s*)?(c\(.*?\)).*\)\s*", expression)
     if inner:
         return value(inner[1], frame)
-    cut = re.fullmatch(r"\s*cut\((.*?),\s*(?:breaks\s*=\s*)?c\((.*?)\).*\)\s*", expression)
     if cut:
-        edges = [float(v.replace("Inf", "inf")) for v in cut[2].split(",")]
+        edges = words.numbers(cut[2].replace("Inf", "inf"))
         return pd.cut(value(cut[1], frame), edges, labels=False)
-    return frame.eval(plain(expression))
+    return words.value(expression, frame)
+
+
+def ordinals(expression, frame):
+    """An outcome as numbers; words become their place in sorted order."""
+    found = pd.Series(value(expression, frame))
+    if pd.api.types.is_numeric_dtype(found):
+        return found.to_numpy(float)
+    return np.where(found.isna(), np.nan, pd.factorize(found, sort=True)[0])
+
+
+def explanatory(expression, frame):
+    """A variable of a model; factor(…) of numbers has levels."""
+    found = value(expression, frame)
+    leveled = expression.strip().startswith(("factor(", "as.factor("))
+    return [f"{v:g}" for v in found] if leveled and found.dtype != object else found
 
 
 def outer(text, separator):
@@ -146,8 +156,7 @@ def domain(text, frame):
     """Rows of subset(design, condition), else all."""
     if "subset(" not in text:
         return None
-    condition = arguments(text, "subset")[0][1]
-    return frame.eval(plain(condition)).to_numpy(bool)
+    return words.condition(arguments(text, "subset")[0][1], frame)
 
 
 def asked(call, function, frame):
@@ -214,9 +223,9 @@ def ranks(case, frame):
 
 def fitted(call, function, case, frame):
     left, right, rows, named = asked(call, function, frame)
-    x = regression.matrix({plain(name): value(name, frame) for name in right})
+    x = regression.matrix({name: explanatory(name, frame) for name in right})
     made = sample(case, frame)
-    y = np.asarray(value(left, frame), float)
+    y = ordinals(left, frame)
     if function == "svyolr":
         return answers.ordinal(x, y, made, domain=rows), x.names
     model = answers.logistic if "binomial" in named.get("family", "") else regression.linear
@@ -231,7 +240,9 @@ def general(case, frame):
 
 def ordered(case, frame):
     fit, slopes = fitted(case["source_call"], "svyolr", case, frame)
-    names = [*slopes, *case["expected"].get("zeta", fit.names[len(slopes) :])]
+    expected = case["expected"]
+    cuts = list(expected.get("zeta") or [k for k in expected.get("coef", {}) if "|" in k])
+    names = [*slopes, *(cuts or fit.names[len(slopes) :])]
     found = model_values(fit, names)
     return found | {"zeta": dict(list(found["coef"].items())[len(slopes) :])}
 
@@ -248,7 +259,7 @@ def term(case, frame):
     function = "svyolr" if "svyolr" in call else "svyglm"
     fit, _ = fitted(call, function, case, frame)
     asked_for = outer(arguments(call, "regTermTest")[0][1].lstrip("~ "), "+")
-    places = [place for name in asked_for for place in fit.terms[plain(name)]]
+    places = [place for name in asked_for for place in fit.terms[name]]
     found = regression.wald(fit, places)
     return {"F": found.statistic, "df": found.freedom, "ddf": found.residual, "p": found.p}
 
@@ -321,12 +332,12 @@ def cohen(case, frame):
         )
         counts, _ = agreement.cross_table(first, second)
     found = {}
-    for words, weights in (("", "none"), ("weighted_", "quadratic"), ("linear_", "linear")):
+    for prefix, weights in (("", "none"), ("weighted_", "quadratic"), ("linear_", "linear")):
         one = agreement.kappa(counts, weights=weights)
         ends = {"low": one.kappa.low, "high": one.kappa.high, "kappa": one.kappa.estimate}
-        found |= {f"{words}{key}": part for key, part in ends.items()}
-        found |= {f"{words}kappa_low": one.kappa.low, f"{words}kappa_high": one.kappa.high}
-        found |= {f"{words}agreement": one.observed}
+        found |= {f"{prefix}{key}": part for key, part in ends.items()}
+        found |= {f"{prefix}kappa_low": one.kappa.low, f"{prefix}kappa_high": one.kappa.high}
+        found |= {f"{prefix}agreement": one.observed}
     return found | {"n": one.n}
 
 
