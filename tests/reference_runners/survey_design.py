@@ -75,12 +75,13 @@ def rows_of(case, folder):
     text = case["source_call"]
     if only := re.search(r"wave (\d) rows only", text):
         frame = frame[frame["wave"] == int(only[1])].reset_index(drop=True)
-    zero = re.search(r"set (\w+)\s*=\s*0 for the first (\w+) (.+?) rows", text)
-    if zero:
-        first = np.flatnonzero(words.condition(zero[3], frame))
-        count = words.COUNTS.get(zero[2]) or int(zero[2])
-        frame[zero[1]] = frame[zero[1]].astype(float)
-        frame.loc[first[:count], zero[1]] = 0.0
+    rows = re.search(r"set ([\w.]+)\s*=\s*(0|NA) (?:for|in) the first (\w+) (.*?)\s*rows", text)
+    if rows:
+        column, number, count, chosen = words.name(rows[1]), rows[2], rows[3], rows[4]
+        held = words.condition(chosen, frame) if chosen else np.ones(len(frame), bool)
+        first = np.flatnonzero(held)[: words.COUNTS.get(count) or int(count)]
+        frame[column] = frame[column].astype(float if number == "0" else frame[column].dtype)
+        frame.loc[first, column] = 0.0 if number == "0" else None
     return frame
 
 
@@ -135,7 +136,7 @@ def scored(text, frame):
     if re.fullmatch(r"\s*~?\s*NPS\s*", text, re.IGNORECASE) or re.search(r"\bNPS\b", text):
         return promoters(frame)
     box = re.search(r"top-\d-box\s+(\w+\s*>=?\s*\d+)", text)
-    return words.value(box[1] if box else text.partition("~")[2] or text, frame)
+    return words.value(box[1] if box else text.lstrip("~ "), frame)
 
 
 def promoters(frame):
@@ -277,7 +278,8 @@ def by_domain(case, frame, folder):
     label = frame[keys].astype(str).agg("|".join, axis=1)
     domain, names = codes(label.to_numpy(object))
     domain = np.where(rows, domain, -1)
-    y = np.asarray(scored(parts[0], frame), float)
+    outcomes = outer(parts[0].partition("~")[2], "+") if parts[0].startswith("~") else [parts[0]]
+    y = np.asarray(scored(outcomes[0], frame), float)
     if "svyratio" in text:
         bottom = re.search(r"denominator\s*=\s*~([\w.]+)", text)[1]
         found = ratio(sample, y, words.value(bottom, frame), domain=domain)
@@ -295,10 +297,12 @@ def by_domain(case, frame, folder):
     got |= {"df": found.df[order], "n": found.n[order], "deff": found.deff[order]}
     if alone.any():
         got["required"] = expected.get("required")
-    first = next(
-        (k for k in expected if k in ("estimate", "nps", "t2b", "mean", "share")), "estimate"
-    )
-    return got | {first: found.estimate[order]}
+    for outcome in outcomes if len(outcomes) > 1 else []:
+        each = mean(sample, np.asarray(scored(outcome, frame), float), domain=domain)
+        name, error = words.name(outcome), each.se[order]
+        got |= {name: each.estimate[order], f"se_{name}": error, f"se.{name}": error}
+    named = ("estimate", "nps", "t2b", "mean", "share")
+    return got | {next((k for k in expected if k in named), "estimate"): found.estimate[order]}
 
 
 def pairwise(case, frame, folder):

@@ -109,13 +109,28 @@ def margins_of(case, frame):
     text, known = case["source_call"], case["expected"].get("margins")
     if known:
         return {words.name(name): levels for name, levels in known.items()}
-    names = [words.name(name) for name in re.findall(r"~\s*([\w.]+)", text)] or list(POPULATION)
-    lists = re.search(r"list\((?=[^~]*?=)(.*?)\)", text)
+    listed = re.search(r"list\((\s*~[^()]*)\)", text)
+    named = re.findall(r"~\s*([\w.]+)", listed[1]) if listed else []
+    names = [words.name(name) for name in named] or list(POPULATION)
+    plain = re.sub(r"control\s*=\s*list\([^)]*\)", "", text)
+    lists = re.search(r"list\((?=[^~()]*=)([^()]*)\)", plain)
     written = [words.totals(part) for part in outer(lists[1], ",")] if lists else []
     table = dict(zip(names, written, strict=True)) if written else {n: POPULATION[n] for n in names}
-    if lacking := re.search(r"no target for ([\w.]+)\s*==\s*'(\w+)'", text):
-        name = words.name(lacking[1])
-        table = {name: {k: v for k, v in POPULATION[name].items() if k != lacking[2]}}
+    return broken(text, table)
+
+
+def broken(text, table):
+    """Totals with the fault that the call describes in words."""
+    level = re.search(r"target for ([\w.]+)\s*==\s*'(\w+)'", text)
+    if level and "no target" in text:
+        name = words.name(level[1])
+        return {name: {k: v for k, v in POPULATION[name].items() if k != level[2]}}
+    if level:  # of a level that nobody has
+        name = words.name(level[1])
+        return {name: POPULATION[name] | {level[2]: 10.0}}
+    if re.search(r"disagree|different totals|unequal totals|do not agree", text):
+        last = list(table)[-1]
+        return table | {last: {k: 1.01 * v for k, v in table[last].items()}}
     return table
 
 

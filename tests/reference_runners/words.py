@@ -94,6 +94,7 @@ def numbers(text):
 
 
 def totals(text):
-    """Totals written as level=number, next to each other."""
-    found = re.findall(r"([A-Za-z_.]\w*)\s*=\s*'?(\d[\d.e+]*)", text)
+    """Totals written as level=number, next to each other; settings of an algorithm are none."""
+    text = re.sub(r"control\s*=\s*list\([^)]*\)", "", text)
+    found = re.findall(r"([A-Za-z_.]\w*)\s*=\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", text)
     return {level: float(number) for level, number in found}
