@@ -188,6 +188,25 @@ def test_straight_limits_are_students():
     assert frozen.run[0] == rules.run
 
 
+def test_only_an_estimated_autocorrelation_costs_precision():
+    x = ar1(np.random.default_rng(8), 0.6, (24, 1))
+    known = calibrated.freeze(series.value(x), budget=BUDGET, phi=[0.6])
+    found = calibrated.freeze(series.value(x), budget=BUDGET)
+    assert found.phi[0] > 0
+    assert known.limit[0] == design.solve(BUDGET, Baseline(24, 23)).limit
+    assert found.limit[0] == design.solve(BUDGET, Baseline(24, 22, 0.0415)).limit
+
+
+def test_what_a_fit_took_out_comes_back_as_doubt():
+    x = np.random.default_rng(9).normal(size=24)
+    plain = calibrated.freeze(series.value(x), budget=BUDGET, phi=[0.0])
+    squares = ((x - x.mean()) ** 2).sum()
+    half = np.full((24, 1), squares / 24)  # as much variance as is left
+    found = calibrated.freeze(series.value(x), budget=BUDGET, phi=[0.0], fitted=half)
+    assert found.sigma == pytest.approx(plain.sigma * np.sqrt(2))
+    assert found.limit[0] == design.solve(BUDGET, Baseline(24, 11.5, 0.5)).limit
+
+
 def test_limits_of_shares_stay_inside_and_widen_for_small_points():
     found = series.share([19] * 10 + [18] * 10, [20] * 20)
     new = series.share([9, 190], [10, 200])
