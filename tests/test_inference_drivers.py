@@ -35,6 +35,7 @@ def r2(r, chosen):
     return float(outer @ np.linalg.pinv(inner, hermitian=True) @ outer)
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 5))
 def test_lmg_is_the_mean_gain_over_all_orders(seed, p):
     r = correlations(seed, p)
