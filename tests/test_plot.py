@@ -454,7 +454,7 @@ def test_results_are_drawn_by_their_class():
 
 
 def test_a_result_without_picture_or_rows_names_what_can_be_drawn():
-    with pytest.raises(MethodError, match="Board, ControlCharts, Scorecard"):
+    with pytest.raises(MethodError, match="Audit, Board, Changes, Comments"):
         plot.draw(Result(frame=pd.DataFrame()))
     with pytest.raises(MethodError, match="no rows"):
         result(Scorecard, forest_rows().head(0), {}).plot()

@@ -21,6 +21,7 @@ from dealerqm.plot.charts import (
     small_multiples,
     xmr_pair,
 )
+from dealerqm.plot.intervals import LAYOUTS, intervals
 from dealerqm.plot.layers import Note, Panel
 from dealerqm.plot.scale import short
 from dealerqm.plot.svg import Picture, clean, inline
@@ -49,6 +50,7 @@ __all__ = [
     "forest",
     "funnel",
     "inline",
+    "intervals",
     "marked",
     "short",
     "signs",
@@ -162,5 +164,6 @@ def _panel(words: Mapping[str, object], kpi: str) -> Panel:
 
 _PANEL_KEYS = ("label", "goal", "better", "measure")
 PICTURES: Mapping[str, Callable[[Result, str], Picture]] = MappingProxyType(
-    {"Board": _board, "ControlCharts": _charts, "Scorecard": _scorecard}
-)
+    {"Board": _board, "ControlCharts": _charts, "Scorecard": _scorecard,
+     **dict.fromkeys(LAYOUTS, intervals)}
+)  # fmt: skip

@@ -149,24 +149,25 @@ def doubts(survey: Survey, marked: pd.DataFrame) -> Doubts:
     Returns
     -------
     Doubts
-        With a finding per store with coached answers in the wave.
+        With a finding per store with coached answers in the waves at hand.
     """
-    rows = survey.rows[["store_id", "wave", "answered"]].join(marked)
-    rows = rows[rows["answered"] & (rows["wave"] == survey.wave)]
-    rows = rows[rows["store_id"].isin(list(survey.regions))]
-    found, told = [], []
+    every = survey.rows[["store_id", "wave", "answered"]].join(marked)
+    every = every[every["answered"] & every["store_id"].isin(list(survey.regions))]
+    rows, found = every[every["wave"] == survey.wave], []
     for flag in FLAGS:
-        units = [("group", rows), *rows.groupby("store_id")]
-        for unit, part in units:
+        for unit, part in [("group", rows), *rows.groupby("store_id")]:
             n, count = len(part), int(part[flag].sum())
             if n < survey.k or not (count or unit == "group"):
                 continue
             shown = np.nan if 0 < count < survey.k else count
             treatment = survey.settings["quality"]["treat"][flag]
             found.append([flag, unit, n, shown, shown / n, treatment])
-            if flag == "coached" and unit != "group" and count:
-                told.append(finding(survey, "survey_coached", ("store", str(unit)),
-                                    {"value": shown / n, "direction": "worse"}))  # fmt: skip
+    coached = every.groupby("store_id")["coached"].agg(["sum", "mean"])
+    told = [
+        finding(survey, "survey_coached", ("store", str(store)),
+                {"value": row["mean"], "direction": "worse"})
+        for store, row in coached[coached["sum"] >= survey.k].iterrows()
+    ]  # fmt: skip
     table = pd.DataFrame(found, columns=list(Doubts.COLUMNS))
     note = {
         "wave": survey.wave, "false_discovery": survey.settings["false_discovery"],
