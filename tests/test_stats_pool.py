@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from dealerqm.stats import pool, shrink
+from dealerqm.stats import pool, quantiles, shrink
 
 
 def test_shares_agree_with_a_likelihood_by_brute_force():
@@ -45,6 +45,15 @@ def test_counts_collapse_to_their_own_rate_as_data_grow(method):
         found = method(rng.binomial(n, level), n)
         assert (found.own > bar).all() == (size > 10)
     assert found.estimate == pytest.approx(level, abs=0.03)
+
+
+@pytest.mark.parametrize("method", [pool.beta_binomial, pool.gamma_poisson])
+def test_units_that_differ_by_chance_alone_take_the_pooled_rate(method):
+    rng = np.random.default_rng(7)
+    n = rng.integers(200, 1000, 30)
+    k = rng.binomial(n, 0.3)
+    found = method(k, n)
+    assert found.common == pytest.approx(k.sum() / n.sum(), rel=1e-3)
 
 
 @pytest.mark.parametrize("method", [pool.beta_binomial, pool.gamma_poisson])
@@ -146,6 +155,16 @@ def test_predictive_quantiles_are_those_of_the_posterior():
     ]
     assert found.low[0] * 25 == pytest.approx(np.searchsorted(cdf, 0.05))
     assert found.high[0] * 25 == pytest.approx(np.searchsorted(cdf, 0.95))
+
+
+def test_quantiles_of_counts_are_scipys():
+    rng = np.random.default_rng(8)
+    n, (a, b) = rng.integers(0, 150, 300), 10 ** rng.uniform(-2, 4, (2, 300))
+    chances = (0.001, 0.025, 0.5, 0.975, 0.999)
+    found = quantiles.beta_binomial(chances, n, a, b)
+    for chance, counts in zip(chances, found, strict=True):
+        assert counts.tolist() == np.maximum(stats.betabinom(n, a, b).ppf(chance), 0).tolist()
+    assert quantiles.beta_binomial(chances, [], 1.0, 1.0).shape == (5, 0)
 
 
 def test_no_limits_without_size():

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from dealerqm.stats import shrink
+from dealerqm.stats import quantiles, shrink
 from dealerqm.stats.intervals import Interval
 
 Array = NDArray[np.float64]
 FIRM = 1e6
 FEWEST = 3  # units whose spread says something
+GRID = 13  # strengths from which the search starts, a factor of four apart
 NEWTON = 6  # steps; they reach the last digit
 
 
@@ -363,16 +364,17 @@ def predictive(
     n, m = np.where(known, n, 1.0), np.where(known, level, 0.5)
     noise = m * (1 - m) if family == "share" else m
     variance = noise / n * np.asarray(dispersion, float) + pooled.sd**2
+    chances = (alpha / 2, 1 - alpha / 2)
     if family == "share":
         ratio = np.clip(variance * n / noise, 1 + 1e-9, np.maximum(n * (1 - 1e-9), 1 + 2e-9))
         strength = (n - 1) / (ratio - 1) - 1
         strength = np.clip(strength, 1e-6, FIRM)
-        law = stats.betabinom(np.round(n).astype(int), m * strength, (1 - m) * strength)
+        found = quantiles.beta_binomial(chances, np.round(n), m * strength, (1 - m) * strength)
     else:
         ratio = np.maximum(variance * n / noise, 1 + 1e-9)
         law = stats.nbinom(m * n / (ratio - 1), 1 / ratio)
-    low, high = law.ppf(alpha / 2), law.ppf(1 - alpha / 2)
-    ends = (np.where(known, v / n, np.nan) for v in (low, high))
+        found = np.array([law.ppf(chance) for chance in chances])
+    ends = (np.where(known, v / n, np.nan) for v in found)
     return Interval(np.where(known, level, np.nan), *ends)
 
 
@@ -383,12 +385,11 @@ def _thin(k: ArrayLike, n: ArrayLike, dispersion: ArrayLike) -> tuple[Array, Arr
 
 
 def _fit(loss: Callable[[Array], float], start: float) -> Array:
-    firm = float(np.log(FIRM))
-    found = [
-        optimize.minimize(
-            loss, [start, s], method="L-BFGS-B", bounds=[(start - 6, start + 6), (-3.0, firm)]
-        )
-        for s in (1.0, 4.0, 8.0)
-    ]
-    best: Array = min(found, key=lambda result: float(result.fun)).x
-    return best
+    """Search mean and strength from the best strength of a grid; no matrices, so no threads."""
+    low, firm = -3.0, float(np.log(FIRM))
+    best = min(np.linspace(low, firm, GRID), key=lambda s: loss(np.array([start, s])))
+    found = optimize.minimize(
+        loss, [start, best], method="Nelder-Mead", bounds=[(start - 6, start + 6), (low, firm)],
+        options={"xatol": 1e-7, "fatol": 1e-9},
+    )  # fmt: skip
+    return np.asarray(found.x, np.float64)
