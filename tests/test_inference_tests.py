@@ -182,8 +182,18 @@ def test_subset_counts_what_has_weight():
     assert np.isnan(found.errors(np.full((3, 2), np.nan))).all()
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_is_that_of_statsmodels(ps):
+def test_holm_is_that_of_statsmodels():
+    ps = np.random.default_rng(1).uniform(0, 0.2, 15)
     assert holm(ps) == pytest.approx(multipletests(ps, method="holm")[1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.floats(0.01, 0.99))
+def test_holm_steps_down_in_each_family(ps, level):
+    kept = 0
+    for p in sorted(ps):
+        if p * (len(ps) - kept) > level:
+            break
+        kept += 1
+    assert (holm(ps) <= level).sum() == kept
     twice = holm([*ps, *ps], ["a"] * len(ps) + ["b"] * len(ps))
     assert twice.tolist() == [*holm(ps), *holm(ps)]
