@@ -22,6 +22,7 @@ from dealerqm.stats.multiple import benjamini_hochberg
 from dealerqm.survey.quality import FLAGS, LONELY, STEPS, Weighted, weigh
 from dealerqm.survey.rows import Array, Survey, finding
 
+ROUNDED = 1e-9  # a relative gap to a target that is only rounding
 SMALL = 100.0  # effective answers below which a share's error is not trusted alone
 
 
@@ -244,6 +245,7 @@ def margins(weighted: Weighted) -> Margins:
         found.append([row["margin"], row["level"], n, n / len(answers), row["achieved"] / total,
                       row["target"] / total, row["gap"]])  # fmt: skip
     table = pd.DataFrame(found, columns=list(Margins.COLUMNS))
+    table["gap"] = table["gap"].where(table["gap"].abs() > ROUNDED, 0.0)
     table.loc[table["n"] < survey.k, ["n", "raw"]] = np.nan
     return Margins(frame=table, note={**note, "deff": float(mine["deff"].iloc[0])})
 
