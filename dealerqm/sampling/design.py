@@ -261,7 +261,7 @@ def _listed(given: Labels | Sequence[Labels]) -> list[Any]:
     if given is None:
         return []
     parts = list(given) if isinstance(given, list | tuple) else []
-    several = any(part is None or np.ndim(part) for part in parts)
+    several = any(np.ndim(part) for part in parts)
     return parts if several else [given]
 
 

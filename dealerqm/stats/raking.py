@@ -1,7 +1,7 @@
 """Post-strata and raking: weights that meet the totals of margins.
 
-Rows collapse to the cells of their margins first, so a cycle costs what the cells cost. A target
-that is not met is refused, with the level, the empty cell behind it, and a merge that helps.
+Rows collapse to the cells of their margins first. A target that is not met is refused, with the
+level, the empty cell behind it, and a merge that helps.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import sparse
 
 from dealerqm.errors import MethodError, nearest, unknown
 from dealerqm.stats.weighting import (
+    AGREE,
+    CYCLES,
+    TOLERANCE,
     Array,
     Calibration,
     Codes,
     Gaps,
     Weighting,
     checked,
+    lift,
     refusal,
     relative,
     weighed,
@@ -29,10 +32,7 @@ from dealerqm.stats.weighting import (
 
 Targets = Mapping[Any, float] | ArrayLike
 UNMET = ("refuse", "accept")
-CYCLES = 500
 TRIES = 6  # levels with which a merge is tried
-TOLERANCE = 1e-10  # relative gap at which raking stops
-AGREE = 1e-6  # relative: margins whose totals differ by less have one total
 CELLS = 4_000_000  # numbers held at once
 
 
@@ -101,8 +101,7 @@ def rake(
     -----
     Iterative proportional fitting of the table of cells, which stops at a relative gap of 1e-10.
 
-    Source: Deming and Stephan (1940), Annals of Mathematical Statistics 11, 427; R survey
-    ``rake``, reference cases ``survey/calibration``.
+    Source: Deming and Stephan (1940), Ann. Math. Stat. 11, 427; reference cases ``calibration``.
 
     Examples
     --------
@@ -245,8 +244,7 @@ def _fitted(
     while worst >= TOLERANCE and steps < cycles:
         steps, worst = steps + 1, 0.0
         for code, total in zip(levels, totals, strict=True):
-            ratio = total / np.maximum(_sum(code, weights, total.size), np.finfo(float).tiny)
-            ratio = np.where(total > 0, ratio, 1.0)
+            ratio = lift(total, _sum(code, weights, total.size))
             worst = max(worst, float(np.abs(ratio - 1).max()))
             weights = weights * ratio[code]
     found = np.zeros(first.size)
@@ -255,103 +253,13 @@ def _fitted(
 
 
 def _gaps(table: Sequence[_Margin], cells: Sequence[Codes], weights: Array) -> Gaps:
-    pairs = list(zip(table, cells, strict=True))
-    achieved = np.concatenate([_sum(code, weights, m.totals.size) for m, code in pairs])
+    achieved = np.concatenate(
+        [_sum(code, weights, m.totals.size) for m, code in zip(table, cells, strict=True)]
+    )
     target = np.concatenate([margin.totals for margin in table])
     margins = np.repeat(np.array([m.name for m in table], object), [m.totals.size for m in table])
     levels = np.array([level for m in table for level in m.levels], object)
     return Gaps(margins, levels, target, achieved, relative(achieved, target))
-
-
-class Table(NamedTuple):
-    """Cells of the margins of a raking: cell of each row, levels of the cells, and totals."""
-
-    cell: Codes
-    levels: tuple[Codes, ...]
-    totals: tuple[Array, ...]
-
-
-def recalled(known: Weighting) -> Table:
-    """Recall the cells and totals of a raking, to rake other weights of the same rows to them.
-
-    Parameters
-    ----------
-    known : Weighting
-        Of :func:`rake` or :func:`poststratify`.
-
-    Returns
-    -------
-    Table
-        Cells that have rows.
-
-    Raises
-    ------
-    MethodError
-        If the weights were calibrated on numbers.
-
-    Examples
-    --------
-    >>> recalled(poststratify([1, 1, 1], ["b", "a", "b"], {"a": 2, "b": 6})).totals
-    (array([2., 6.]),)
-    """
-    if known.on.x is not None:
-        raise MethodError("reweight: totals of numbers need a function that calibrates weights.")
-    starts = np.flatnonzero(known.gaps.margin[1:] != known.gaps.margin[:-1]) + 1
-    totals = np.split(known.gaps.target, starts)
-    codes = tuple(np.asarray(margin) for margin in known.on.margins)
-    cell = np.ravel_multi_index(codes, tuple(total.size for total in totals))
-    _, first, cell = np.unique(cell, return_index=True, return_inverse=True)
-    return Table(cell, tuple(code[first] for code in codes), tuple(totals))
-
-
-def refitted(table: Table, cells: ArrayLike) -> Array:
-    """Fit several weights of the cells at once; they are the replicates of a sample.
-
-    Parameters
-    ----------
-    table : Table
-        Cells and totals.
-    cells : array_like, shape (cells, replicates)
-        Weights of the cells.
-
-    Returns
-    -------
-    ndarray, shape (cells, replicates)
-        Factors of the weights.
-
-    Raises
-    ------
-    MethodError
-        If a replicate cannot meet the totals.
-
-    Examples
-    --------
-    >>> table = recalled(poststratify([1, 1, 1], ["b", "a", "b"], {"a": 2, "b": 6}))
-    >>> refitted(table, [[1, 2], [3, 2]])
-    array([[2., 1.],
-           [2., 3.]])
-    """
-    start = np.asarray(cells, float)
-    ones, places = np.ones(len(start)), np.arange(len(start))
-    adds = [
-        sparse.csr_array((ones, (code, places)), (total.size, len(start)))
-        for code, total in zip(table.levels, table.totals, strict=True)
-    ]
-    fitted, worst, cycle = start.copy(), np.full(start.shape[1], np.inf), 0
-    while worst.max() > TOLERANCE and cycle < CYCLES:
-        worst, cycle = np.zeros(start.shape[1]), cycle + 1
-        for add, code, total in zip(adds, table.levels, table.totals, strict=True):
-            ratio = total[:, None] / np.maximum(add @ fitted, np.finfo(float).tiny)
-            ratio = np.where(total[:, None] > 0, ratio, 1.0)
-            worst = np.maximum(worst, np.abs(ratio - 1).max(axis=0))
-            fitted *= ratio[code]
-    if worst.max() > AGREE:
-        raise MethodError(
-            f"replicates: {int((worst > AGREE).sum())} of {worst.size} cannot meet the totals "
-            "without the units left out. Merge small levels, or take linearised errors."
-        )
-    found: Array = np.divide(fitted, start, out=np.ones(start.shape), where=start > 0)
-    return found
 
 
 def _advice(table: Sequence[_Margin], first: Array, cells: Sequence[Codes], gaps: Gaps) -> str:
@@ -359,19 +267,23 @@ def _advice(table: Sequence[_Margin], first: Array, cells: Sequence[Codes], gaps
     worst = int(np.argmax(np.abs(gaps.gap)))
     sizes = [margin.totals.size for margin in table]
     where = int(np.searchsorted(np.cumsum(sizes), worst, side="right"))
-    level = worst - sum(sizes[:where])
-    here = table[where]
+    before = sum(sizes[:where])
+    here, level = table[where], worst - before
+    lacks = (gaps.target - gaps.achieved)[before : before + sizes[where]]
+    short = int(np.argmax(lacks))  # what has too few cells falls short
+    rows = cells[where] == short
     empty = [
-        f"{here.words(level)} with {other.words(lacking)}"
+        f"{here.words(short)} with {other.words(lacking)}"
         for other, code in zip(table, cells, strict=True) if other is not here
-        for lacking in np.flatnonzero(np.bincount(code[cells[where] == level],
-                                      first[cells[where] == level], other.totals.size) == 0)
+        for lacking in np.flatnonzero(_sum(code[rows], first[rows], other.totals.size) == 0)
     ]  # fmt: skip
     found = f"Nobody is {', or '.join(empty[:2])}. " if empty else ""
-    merge = next(_merges(table, first, cells, (where, level)), None)
-    if merge is None:
-        return found + "No merge of two levels there helps: drop a margin, or unmet='accept'."
-    return found + f"Merge {here.words(level)} with {here.words(merge)}, which meets every target."
+    for one in dict.fromkeys((level, short)):
+        merge = next(_merges(table, first, cells, (where, one)), None)
+        if merge is not None:
+            names = f"{here.words(one)} with {here.words(merge)}"
+            return found + f"Merge {names}, which meets every target."
+    return found + "No merge of two levels there helps: drop a margin, or unmet='accept'."
 
 
 def _merges(

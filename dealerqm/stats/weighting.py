@@ -13,6 +13,9 @@ from dealerqm.errors import MethodError, unknown
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 MODES = ("once", "repeat")
+CYCLES = 500
+TOLERANCE = 1e-10  # relative gap at which raking stops
+AGREE = 1e-6  # relative: totals that differ by less are one total
 
 
 class Calibration(NamedTuple):
@@ -261,3 +264,123 @@ def trim(
     achieved = weighting.on.model().T @ w
     gaps = old._replace(achieved=achieved, gap=relative(achieved, old.target))
     return weighed(w, steps, gaps, (weighting.on, gap))
+
+
+def lift(total: Array, sums: Array) -> Array:
+    """Find the factors that lift sums to totals.
+
+    Parameters
+    ----------
+    total, sums : ndarray
+        What is wanted, and what is there.
+
+    Returns
+    -------
+    ndarray
+        Factors; 1 where nothing is there to lift, or nothing wanted.
+
+    Examples
+    --------
+    >>> lift(np.array([6.0, 0.0]), np.array([2.0, 5.0]))
+    array([3., 1.])
+    """
+    found: Array = np.divide(total, sums, out=np.ones(sums.shape), where=(sums > 0) & (total > 0))
+    return found
+
+
+class Table(NamedTuple):
+    """Cell of each row of a raking, levels of the cells, and totals of the levels."""
+
+    cell: Codes
+    levels: tuple[Codes, ...]
+    totals: tuple[Array, ...]
+
+
+def recalled(known: Weighting) -> Table:
+    """Recall the cells and totals of a raking, to rake other weights of the same rows to them.
+
+    Parameters
+    ----------
+    known : Weighting
+        Of ``raking``.
+
+    Returns
+    -------
+    Table
+        Cells that have rows.
+
+    Raises
+    ------
+    MethodError
+        If the weights were calibrated on numbers.
+
+    Examples
+    --------
+    >>> from dealerqm.stats.raking import poststratify
+    >>> recalled(poststratify([1, 1, 1], ["b", "a", "b"], {"a": 2, "b": 6})).totals
+    (array([2., 6.]),)
+    """
+    if known.on.x is not None:
+        raise MethodError("reweight: totals of numbers need a function that calibrates weights.")
+    starts = np.flatnonzero(known.gaps.margin[1:] != known.gaps.margin[:-1]) + 1
+    totals = np.split(known.gaps.target, starts)
+    codes = tuple(np.asarray(margin) for margin in known.on.margins)
+    cell = np.ravel_multi_index(codes, tuple(total.size for total in totals))
+    _, first, cell = np.unique(cell, return_index=True, return_inverse=True)
+    return Table(cell, tuple(code[first] for code in codes), tuple(totals))
+
+
+def refitted(table: Table, cells: ArrayLike) -> Array:
+    """Fit several weights of the cells at once; they are the replicates of a sample.
+
+    Parameters
+    ----------
+    table : Table
+        Cells and totals.
+    cells : array_like, shape (cells, replicates)
+        Weights of the cells.
+
+    Returns
+    -------
+    ndarray, shape (cells, replicates)
+        Factors of the weights.
+
+    Raises
+    ------
+    MethodError
+        If a replicate cannot meet the totals.
+
+    Examples
+    --------
+    >>> from dealerqm.stats.raking import poststratify
+    >>> table = recalled(poststratify([1, 1, 1], ["b", "a", "b"], {"a": 2, "b": 6}))
+    >>> refitted(table, [[1, 2], [3, 2]])
+    array([[2., 1.],
+           [2., 3.]])
+    """
+    start = np.asarray(cells, float)
+    pairs, places = list(zip(table.levels, table.totals, strict=True)), np.arange(len(start))
+    ones, size = np.ones(len(start)), len(start)
+    adds = [sparse.csr_array((ones, (code, places)), (t.size, size)) for code, t in pairs]
+    fitted, worst, cycle = start.copy(), np.full(start.shape[1], np.inf), 0
+    while worst.max() > TOLERANCE and cycle < CYCLES:
+        worst, cycle = np.zeros(start.shape[1]), cycle + 1
+        for add, (code, total) in zip(adds, pairs, strict=True):
+            sums = add @ fitted
+            ratio = lift(total[:, None], sums)
+            lost = ((sums <= 0) & (total[:, None] > 0)).any(axis=0)
+            if lost.any():
+                raise MethodError(_lacking(int(lost.sum()), lost.size))
+            worst = np.maximum(worst, np.abs(ratio - 1).max(axis=0))
+            fitted *= ratio[code]
+    if worst.max() > AGREE:
+        raise MethodError(_lacking(int((worst > AGREE).sum()), worst.size))
+    found: Array = np.divide(fitted, start, out=np.ones(start.shape), where=start > 0)
+    return found
+
+
+def _lacking(count: int, size: int) -> str:
+    return (
+        f"replicates: {count} of {size} cannot meet the totals without the units left out. Merge "
+        "small levels, or take linearised errors."
+    )
