@@ -440,7 +440,10 @@ REFUSED = [
     ("instrument/factors/offer/versions/0/items/price", 42, "item weights sum to 102, expected 10"),
     ("instrument/overall", "over", "[instrument] overall: 'over' is not known. Nearest: overall"),
     ("instrument/touchpoints", ["sale"], "touchpoints: 'sale' is not known. Nearest: sales"),
-    ("instrument/items/price/touchpoints", "sales", "price] touchpoints: found 'sales', expected a"),
+    (
+        "instrument/items/price/touchpoints", "sales",
+        "price] touchpoints: found 'sales', expected a",
+    ),
     ("survey/margins/channel/column", "chanel", "channel column: 'chanel' is not known. Nearest:"),
     ("survey/margins/comeback/where", "is_comback", "comeback where: column of service_orders"),
     ("survey/margins/comeback/link", None, "[survey.margins] comeback: link is missing"),
