@@ -1,15 +1,19 @@
 """The survey of a simulated world without export and import: frames as a snapshot holds them."""
 
+from dataclasses import replace
 from datetime import datetime
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
+from dealerqm import plan as plans
 from dealerqm import survey
 from dealerqm.facts import Facts
 from dealerqm.period import of, parse
+from dealerqm.simulate import plant
 from dealerqm.simulate.tables import _margins, ids
-from dealerqm.world import expit
+from dealerqm.world import Config, World, expit
 from dealerqm.world.survey import biased_stores
 
 WAIT_S = 60
@@ -105,3 +109,12 @@ def truth(made):
 def biased(made):
     """The stores in which answering depends on satisfaction itself."""
     return set(made.base.store_ids[biased_stores(made.world, made.base.share)])
+
+
+@cache
+def simulated(seed, waves=8):
+    """Run and survey of a simulated group with nothing planted but the survey's own traps."""
+    made = plant.run(World(Config(), seed))
+    plan = plans.load()
+    settings = {**plan.settings, "survey": {**plan.settings["survey"], "waves": waves}}
+    return made, read(made, replace(plan, settings=settings))

@@ -394,7 +394,7 @@ def _since(
 ) -> dict[str, Array]:
     """Return the change of importance since the wave before."""
     names = ("change", "change_low", "change_high", "q_value")
-    if len(waves) < BOTH:
+    if len(waves) < BOTH or (before.measures.dependent | now.measures.dependent).any():
         return {name: np.full(now.share.estimate.size, np.nan) for name in names}
     kept = stability(before, now, confidence=confidence)
     return dict(zip(names, (*kept.change, benjamini_hochberg(kept.p)), strict=True))

@@ -256,7 +256,7 @@ def weigh(
     -----
     Wave by wave: design weights; those who answered stand for the silent ones of their class of
     like chances to answer (logit on the margins); raked to the targets of the wave's quarter,
-    levels with few answers joined first; weights above the plan's multiple of the median cut, the
+    levels with few answers joined first; weights above the plan's multiple of their mean cut, the
     rest shared out, raked again. A wave without targets keeps the weights of the classes.
     """
     treat = dict(treat or survey.settings["quality"]["treat"])
@@ -392,7 +392,7 @@ def _cut(
     made: Mapping[str, Any],
 ) -> tuple[Weighting, int]:  # fmt: skip
     """Cut the largest weights, share out what was cut, and rake again; say how many were cut."""
-    high = made["trim"] * float(np.median(found.weights))
+    high = made["trim"] * float(np.mean(found.weights))
     many = int((found.weights > high).sum())
     if not many:
         return found, 0

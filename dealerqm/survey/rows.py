@@ -254,10 +254,10 @@ def _rows(facts: Facts, plan: Plan, waves: list[str]) -> tuple[pd.DataFrame, dic
 
 def _designed(found: pd.DataFrame, note: dict[str, Any]) -> pd.DataFrame:
     """Fill in what an export says nothing about: weights, sampling units, strata."""
-    weight = found["base_weight"]
+    weight = found["base_weight"].where(found["respondent"] == CUSTOMER, 1.0)
     note["no_design"] = [n for n in ("base_weight", "psu", "stratum") if found[n].isna().all()]
-    if weight.isna().any() and not weight.isna().all():
-        gone = found.loc[weight.isna(), "response_id"]
+    gone = found.loc[weight.isna(), "response_id"]
+    if len(gone) and "base_weight" not in note["no_design"]:
         raise MethodError(
             f"{TABLE} base_weight: {len(gone)} of {len(found)} invitations have none, first "
             f"{gone.iloc[0]}. Export all weights, or none when everybody was asked."
