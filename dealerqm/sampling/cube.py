@@ -74,11 +74,11 @@ class Cube(NamedTuple):
         if self.first.size * levels <= DENSE * self.design.rows:
             held = np.arange(self.first.size * levels)
             if levels not in self.laid:
-                self.laid[levels] = self._layout(held // levels)
+                self.laid[levels] = self._layout(held // levels, levels)
             made, domain = self.laid[levels]
         else:
             code, held = pd.factorize(code)
-            made, domain = self._layout(held // levels)
+            made, domain = self._layout(held // levels, 1)
 
         def summed(part: Array | None) -> Array:
             return np.bincount(code, part, held.size).astype(float, copy=False)
@@ -98,8 +98,8 @@ class Cube(NamedTuple):
         domain = domain._replace(places=places)
         return Cells(made, names[held % levels], domain, np.array([], object))
 
-    def _layout(self, group: Codes) -> tuple[Design, Domains]:
-        """Lay out the cells of these groups: their stages, domains and margins."""
+    def _layout(self, group: Codes, fold: int) -> tuple[Design, Domains]:
+        """Lay out the cells of these groups, so many neighbours of one group."""
         row, size = self.first[group], self.first.size
         lead = np.zeros(group.size)
         place = np.empty(size, np.int64)
@@ -121,7 +121,15 @@ class Cube(NamedTuple):
             self.design, weights=lead * sums[0][group], count=lead * sums[1][group], stages=stages,
             squares=lead, calibrations=known,
         )  # fmt: skip
-        return made, domains(made, self.column[group])
+        domain = domains(made, self.column[group])
+        if fold == 1:
+            return made, domain
+        places = tuple(
+            place._replace(group=place.group.folded(fold))
+            if place.entry is None else place._replace(entry=place.entry.folded(fold))
+            for place in domain.places
+        )  # fmt: skip
+        return made, domain._replace(bins=domain.bins.folded(fold), places=places)
 
 
 def cube(design: Design, *, domain: ArrayLike | Domains | None = None) -> Cube:

@@ -27,6 +27,29 @@ SAME = 1e-13  # relative: weights of a cell that differ less are one weight
 CERTAIN = 1e-7  # so small a share left out of the sample is no sampling error
 
 
+class Bins(NamedTuple):
+    """Groups of rows, for fast sums: ``code`` from 1 on, 0 for none, one per ``fold`` rows."""
+
+    code: Codes
+    size: int
+    fold: int = 1
+
+    def sum(self, values: Array) -> Array:
+        """Add values of the rows up by group."""
+        if self.fold > 1:
+            values = values.reshape(-1, self.fold) @ np.ones(self.fold)
+        return np.bincount(self.code, values, self.size + 1)[1:].astype(float, copy=False)
+
+    def spread(self, values: Array, other: float = 0.0) -> Array:
+        """Give each row the value of its group, another one where it has none."""
+        found = np.append(other, values)[self.code]
+        return found if self.fold == 1 else np.repeat(found, self.fold)
+
+    def folded(self, rows: int) -> Bins:
+        """Take so many neighbouring rows, all of one group, as one."""
+        return Bins(self.code[::rows], self.size, rows)
+
+
 class Stage(NamedTuple):
     """One stage of sampling.
 

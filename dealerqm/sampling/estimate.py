@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from dealerqm.errors import MethodError
 from dealerqm.sampling.design import Array, Design
 from dealerqm.sampling.variance import Domains, Scores, domains, row_values, variance
 from dealerqm.stats.intervals import adjusted_wald_nps
-from dealerqm.stats.shares import effective, share_interval
+from dealerqm.stats.shares import effective, share_interval, student
 
 CONSTANT = 1e-12  # relative: answers that differ less are one answer
 
@@ -89,7 +88,7 @@ def total(
     y, parts = row_values(design, values), domains(design, domain)
     gone = np.isnan(y) | (parts.column < 0)
     y, w = np.where(gone, 0.0, y), np.where(gone, 0.0, design.weights)
-    sums = (parts.sum(w * y), parts.sum(w))
+    sums = (parts.bins.sum(w * y), parts.bins.sum(w))
     return _finished(design, sums, (y, gone, w), parts, (False, confidence))
 
 
@@ -180,13 +179,13 @@ def _relative(
     """Estimate Σ w y / Σ w x; without x, of the weights of those who answered."""
     gone = np.isnan(y) | (parts.column < 0) | (False if x is None else np.isnan(x))
     y, w = np.where(gone, 0.0, y), np.where(gone, 0.0, design.weights)
-    up, weighted = parts.sum(w * y), parts.sum(w)
+    up, weighted = parts.bins.sum(w * y), parts.bins.sum(w)
     x = None if x is None else np.where(gone, 0.0, x)
-    down = weighted if x is None else parts.sum(w * x)
+    down = weighted if x is None else parts.bins.sum(w * x)
     base = np.where(down != 0, down, 1.0)
     found = np.where(down != 0, up / base, np.nan)
-    slope = parts.spread(np.nan_to_num(found))
-    value = (y - (slope if x is None else slope * x)) / parts.spread(base, 1.0)
+    slope = parts.bins.spread(np.nan_to_num(found))
+    value = (y - (slope if x is None else slope * x)) / parts.bins.spread(base, 1.0)
     rows = (np.where(gone, 0.0, value), gone, w)
     return _finished(design, (found, weighted), rows, parts, (True, confidence))
 
@@ -235,7 +234,7 @@ def nps(
     parts = domains(design, domain)
     found = mean(design, score, domain=parts, confidence=confidence)
     w = np.where(np.isnan(score), 0.0, design.weights)
-    up, down = parts.sum(w * np.abs(np.nan_to_num(score))), parts.sum(w)
+    up, down = parts.bins.sum(w * np.abs(np.nan_to_num(score))), parts.bins.sum(w)
     either = np.divide(up, down, out=np.full(parts.size, np.nan), where=down > 0)
     worth = np.where(found.se > 0, found.n, found.n_eff)
     spread = either - found.estimate**2
@@ -254,11 +253,11 @@ def _finished(
     """Add errors, sizes and flags."""
     (estimate, weighted), (value, gone, w), (relative, confidence) = sums, rows, rule
     ones = np.where(gone, 0.0, design.ones)
-    answered, squared = parts.sum(ones), parts.sum(np.where(gone, 0.0, design.squared))
-    n = parts.sum(np.where(w > 0, ones, 0.0)) if design.idle else answered
+    answered, squared = parts.bins.sum(ones), parts.bins.sum(np.where(gone, 0.0, design.squared))
+    n = parts.bins.sum(np.where(w > 0, ones, 0.0)) if design.idle else answered
     psus = n if parts.places[0].entry is None else parts.met(design, w > 0)
     base = np.where(weighted > 0, weighted, 1.0)
-    spread = parts.sum(w * value**2) / base
+    spread = parts.bins.sum(w * value**2) / base
     spread = np.maximum(spread if relative else spread - (estimate / base) ** 2, 0.0)
     even = relative & (np.sqrt(spread) * weighted <= CONSTANT * np.abs(estimate))
     flag = np.select(
@@ -299,6 +298,6 @@ def t_quantile(confidence: float, df: Array) -> Array:
     >>> t_quantile(0.95, np.array([0, 10])).round(3)
     array([  nan, 2.228])
     """
-    quantile = special.stdtrit(np.maximum(df, 1), 0.5 + confidence / 2)
+    quantile = student(0.5 + confidence / 2, np.maximum(df, 1))
     found: Array = np.where(df >= 1, quantile, np.nan)
     return found

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from dealerqm.errors import MethodError
-from dealerqm.sampling.design import Array, Codes, Design, Stage
+from dealerqm.sampling.design import Array, Bins, Codes, Design, Stage
 
 BLOCK = 4_000_000  # numbers held at once
 
@@ -25,18 +25,18 @@ class Place(NamedTuple):
 
     Attributes
     ----------
-    entry : ndarray of int, shape (rows,), or None
-        Entry of each row from 1 on, 0 for none; None where every row is an entry.
-    group : ndarray of int, shape (entries,)
-        Stratum and domain of each entry, as one number from 1 on; 0 for none.
+    entry : Bins or None
+        Entry of each row; None where every row is an entry.
+    group : Bins
+        Stratum and domain of each entry, as one number.
     units : ndarray, shape (entries,)
         Units that an entry stands for.
     stratum, domain, absent : ndarray, shape (groups,)
         Of each group, and the units of the stratum that have no row in the domain.
     """
 
-    entry: Codes | None
-    group: Codes
+    entry: Bins | None
+    group: Bins
     units: Array
     stratum: Codes
     domain: Codes
@@ -49,7 +49,9 @@ class Domains(NamedTuple):
     Attributes
     ----------
     column : ndarray of int, shape (rows,)
-        Domain of each row, -1 for none; ``bins`` is one more.
+        Domain of each row, -1 for none.
+    bins : Bins
+        The same for sums.
     size : int
         Number of domains.
     psus, strata : ndarray, shape (domains,)
@@ -59,19 +61,11 @@ class Domains(NamedTuple):
     """
 
     column: Codes
-    bins: Codes
+    bins: Bins
     size: int
     psus: Array
     strata: Array
     places: tuple[Place, ...]
-
-    def sum(self, values: Array | None) -> Array:
-        """Add values of the rows up by domain; None counts rows."""
-        return _summed(self.bins, values, self.size)
-
-    def spread(self, values: Array, other: float = 0.0) -> Array:
-        """Give each row the value of its domain, another one outside."""
-        return np.append(other, values)[self.bins]
 
     @property
     def df(self) -> Array:
@@ -125,10 +119,6 @@ class Scores(NamedTuple):
 # ---------------------------------------------------------------- rows and domains
 
 
-def _summed(bins: Codes, values: Array | None, size: int) -> Array:
-    return np.bincount(bins, values, size + 1)[1:].astype(float, copy=False)
-
-
 def domains(design: Design, domain: ArrayLike | Domains | None = None) -> Domains:
     """Work out the domains of a design's rows.
 
@@ -168,7 +158,7 @@ def domains(design: Design, domain: ArrayLike | Domains | None = None) -> Domain
     size = max(int(column.max(initial=-1)) + 1, 1)
     places = tuple(_place(design, stage, column, size) for stage in design.stages)
     psus, strata = _met(design, places[0], True, size)
-    return Domains(column, column + 1, size, psus, strata, places)
+    return Domains(column, Bins(column + 1, size), size, psus, strata, places)
 
 
 def _place(design: Design, stage: Stage, column: Codes, size: int) -> Place:
@@ -178,18 +168,18 @@ def _place(design: Design, stage: Stage, column: Codes, size: int) -> Place:
         stratum, of, units = stratum[pairs // size], pairs % size, np.ones(pairs.size)
     group, pairs = _paired(stratum, of, size)
     layer = pairs // size
-    absent = stage.sampled[layer] - _summed(group, units, pairs.size)
-    return Place(entry, group, units, layer, pairs % size, absent)
+    return Place(entry, group, units, layer, pairs % size, stage.sampled[layer] - group.sum(units))
 
 
-def _paired(outer: Codes, column: Codes, size: int) -> tuple[Codes, Codes]:
+def _paired(outer: Codes, column: Codes, size: int) -> tuple[Bins, Codes]:
     """Give pairs of a unit and a domain numbers from 1 on; 0 where there is no domain."""
     code = np.where(column >= 0, outer * size + column + 1, 0)
     top = (int(outer.max(initial=-1)) + 1) * size
     if top <= BLOCK:
-        return code, np.arange(top)
+        return Bins(code, top), np.arange(top)
     pairs = np.unique(code[code > 0])
-    return np.where(code > 0, np.searchsorted(pairs, code) + 1, 0), pairs - 1
+    place = np.where(code > 0, np.searchsorted(pairs, code) + 1, 0)
+    return Bins(place, pairs.size), pairs - 1
 
 
 def support(design: Design, column: ArrayLike, size: int) -> tuple[Array, Array]:
@@ -216,14 +206,11 @@ def _met(
     design: Design, place: Place, rows: NDArray[np.bool_] | bool, size: int
 ) -> tuple[Array, Array]:
     """Count the units and the strata of a stage that have some of these rows, with weight."""
-    groups, used = place.domain.size, rows & (design.weights > 0)
-    if place.entry is None:
-        units = _summed(np.where(used, place.group, 0), design.ones, groups)
-    else:
-        seen = _summed(np.where(used, place.entry, 0), None, place.group.size) > 0
-        units = _summed(place.group[seen], None, groups)
-    strata = (units > 0).astype(float)
-    return _summed(place.domain + 1, units, size), _summed(place.domain + 1, strata, size)
+    used = np.where(rows & (design.weights > 0), design.ones, 0.0)
+    if place.entry is not None:
+        used = (place.entry.sum(used) > 0).astype(float)
+    units, of = place.group.sum(used), Bins(place.domain + 1, size)
+    return of.sum(units), of.sum((units > 0).astype(float))
 
 
 def row_values(design: Design, values: ArrayLike) -> Array:
@@ -299,24 +286,22 @@ def variance(design: Design, scores: Scores) -> Array:
         each = zip(design.stages, domain.places, strict=True)
         inside = np.concatenate([_between(design, stage, place, value) for stage, place in each])
         column = np.concatenate([place.domain for place in domain.places])
-        found.append(_summed(column + 1, inside, domain.size))
+        found.append(Bins(column + 1, domain.size).sum(inside))
     return np.concatenate(found)
 
 
 def _between(design: Design, stage: Stage, place: Place, value: Array) -> Array:
     """Squared deviations of a stage's units from their stratum, by group."""
-    total, groups = design.weights * value, place.domain.size
+    total = design.weights * value
     if place.entry is not None:
-        total = _summed(place.entry, total, place.group.size)
-    middle = _summed(place.group, total, groups)
-    middle *= stage.centred[place.stratum] / stage.sampled[place.stratum]
+        total = place.entry.sum(total)
+    middle = place.group.sum(total) * (stage.centred / stage.sampled)[place.stratum]
     cells = place.entry is None and design.count is not None
     away = total / np.maximum(place.units, 1) if cells else total
-    away = away - np.append(0.0, middle)[place.group]
-    part = away**2
+    part = (away - place.group.spread(middle)) ** 2
     if cells:
         part = place.units * part + design.inner * value**2
-    inside = _summed(place.group, part, groups) + place.absent * middle**2
+    inside = place.group.sum(part) + place.absent * middle**2
     return stage.scale[place.stratum] * inside
 
 

@@ -7,6 +7,7 @@ the design's degrees of freedom and the number of answers. Arrays in, arrays out
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +29,37 @@ def _share(k: ArrayLike, n: ArrayLike) -> tuple[Array, Array, Array]:
 
 def _z(confidence: float) -> float:
     return float(special.ndtri(0.5 + confidence / 2))
+
+
+def student(level: float, df: ArrayLike) -> Array:
+    """Return a point of Student's t for each number of degrees of freedom.
+
+    Parameters
+    ----------
+    level : float
+        Share of the distribution below the point.
+    df : array_like
+        Degrees of freedom; infinity is the normal distribution.
+
+    Returns
+    -------
+    ndarray
+        Points; the last few answers are remembered.
+
+    Examples
+    --------
+    >>> student(0.975, [10, np.inf]).round(3)
+    array([2.228, 1.96 ])
+    """
+    freedom = np.asarray(df, float)
+    return _student_points(level, freedom.tobytes()).reshape(freedom.shape)
+
+
+@lru_cache(maxsize=64)
+def _student_points(level: float, df: bytes) -> Array:
+    found: Array = np.asarray(special.stdtrit(np.frombuffer(df), level))
+    found.flags.writeable = False
+    return found
 
 
 # ---------------------------------------------------------------- plain intervals
@@ -211,7 +243,7 @@ def _effective(p: ArrayLike, se: ArrayLike, df: ArrayLike, n: ArrayLike, level: 
     p, se, df, n = np.broadcast_arrays(*(np.asarray(v, float) for v in (p, se, df, n)))
     simple = np.divide(p * (1 - p), se**2, out=np.array(n), where=se > 0)
     known = np.where(df >= 1, 1.0, np.nan) * np.where(np.isnan(se), np.nan, 1.0)
-    t = [special.stdtrit(np.maximum(freedom, 1), level) for freedom in (n - 1, df)]
+    t = [student(level, np.maximum(freedom, 1)) for freedom in (n - 1, df)]
     found: Array = np.asarray(simple * (t[0] / t[1]) ** 2 * known)
     return found
 
@@ -266,8 +298,7 @@ Ends = tuple[Array, Array]
 
 
 def _t(df: Array, confidence: float) -> Array:
-    found: Array = np.asarray(special.stdtrit(np.maximum(df, 1), 0.5 + confidence / 2))
-    return found
+    return student(0.5 + confidence / 2, np.maximum(df, 1))
 
 
 def _student(p: Array, se: Array, df: Array, n: Array, confidence: float) -> Ends:
