@@ -17,10 +17,12 @@ from dealerqm.spc import (
     How,
     Notes,
     Rebase,
+    capability,
     collect,
     control_chart,
     control_charts,
     diagnosis,
+    duration_spread,
     false_alarm_chance,
     p_chart,
     p_prime,
@@ -624,3 +626,44 @@ def test_the_diagnosis_says_why():
     assert found.table["reasons"].str.contains("overdispersed").all()
     assert found.table["dispersion"].gt(10).all()
     assert "离散" in found.show("zh").to_string()
+
+
+# ---------------------------------------------------------------- bad input, durations
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [("period", "2024-01", "stands twice"), ("value", np.inf, "infinite"), ("n", -3, "negative"),
+     ("k", -1.0, "negative")],
+)  # fmt: skip
+def test_values_that_no_chart_can_show_are_refused_by_name(column, value, words):
+    table = series("satisfaction", [*STABLE, 0.5, 0.5, 0.5])
+    table.loc[7, column] = value
+    with pytest.raises(MethodError, match=rf"satisfaction, S1, 2024-0[18].*{words}"):
+        chart(table)
+
+
+def test_capability_of_durations_is_that_of_their_logarithms():
+    rng = np.random.default_rng(6)
+    seconds = np.exp(rng.normal(6, 0.5, 4000)).round()
+    months = np.repeat(np.arange(8), 500)
+    found = duration_spread(seconds, np.ones(4000), months)
+    x = np.log1p(seconds)
+    assert found.overall[0] == pytest.approx(x.std(ddof=1), rel=1e-12)
+    groups = [x[months == m] for m in range(8)]
+    assert found.within[0] == pytest.approx(np.sqrt(np.mean([g.var(ddof=1) for g in groups])))
+    cpk = capability(found, upper=np.log1p(1800)).cpk
+    assert cpk.low[0] < (np.log(1800) - 6) / 1.5 < cpk.high[0]
+    values, counts = np.unique(seconds, return_counts=True)
+    merged = duration_spread(values, counts, np.arange(values.size) % 2)
+    assert merged.overall[0] == pytest.approx(found.overall[0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "period", "words"),
+    [([1, -1], [1, 2], "negative or missing"), ([1, np.nan], [1, 2], "negative or missing"),
+     ([1, 2, 3], [1, 1, 2], "found 1 periods")],
+)  # fmt: skip
+def test_durations_that_cannot_be_judged_are_refused(seconds, period, words):
+    with pytest.raises(MethodError, match=words):
+        duration_spread(seconds, np.ones(len(seconds)), period)

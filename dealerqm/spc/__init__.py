@@ -38,7 +38,7 @@ from dealerqm.limits.sequential import (
 from dealerqm.rules.design import false_alarm_chance
 from dealerqm.rules.runs import best_box, count_runs, cut_box, run_chart, run_limits
 from dealerqm.rules.sets import RULES, SETS, evaluate, members, signals
-from dealerqm.rules.verdicts import Spread, capability, mdc, process_spread
+from dealerqm.rules.verdicts import Spread, capability, duration_spread, mdc, process_spread
 from dealerqm.spc.chart import ChartSignals, ControlCharts, control_charts, draw
 from dealerqm.spc.choice import Diagnosis, diagnosis
 from dealerqm.spc.named import How, control_chart
@@ -107,6 +107,7 @@ __all__ = [
     "cut_box",
     "diagnosis",
     "draw",
+    "duration_spread",
     "evaluate",
     "ewma",
     "factors",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dealerqm.errors import MethodError
 from dealerqm.period import Period, of, parse, span
 from dealerqm.plan import Kpi, Plan
 from dealerqm.series import diagnose
@@ -100,7 +101,13 @@ def collect(values: pd.DataFrame, plan: Plan, period: Period) -> Cells:
     -------
     Cells
         One column per KPI and unit, sorted by their names.
+
+    Raises
+    ------
+    MethodError
+        If a period stands twice, a value is infinite or a count negative; names the first.
     """
+    _refuse(values)
     kind = parse(str(values["period"].iloc[0])).kind if len(values) else "month"
     newest = str(values["period"].max()) if len(values) else of(period.end, kind).key
     last = parse(min(of(period.end, kind).key, newest))
@@ -126,6 +133,23 @@ def collect(values: pd.DataFrame, plan: Plan, period: Period) -> Cells:
     known = np.isfinite(value) & (n > 0)
     cells = (np.where(known, matrix, np.nan) for matrix in (n, count, value))
     return Cells(kind, tuple(keys), charts, *cells)
+
+
+def _refuse(values: pd.DataFrame) -> None:
+    """Refuse values that no chart can show; the message names the first."""
+    n, k = values["n"].astype(float), values["k"].astype(float)
+    faults: dict[str, pd.Series[bool]] = {
+        "a period that stands twice": values.duplicated(["kpi", "unit_type", "unit", "period"]),
+        "an infinite value": np.isinf(values["value"].astype(float)),
+        "a negative count": (n < 0) | (k < 0),
+    }
+    for what, bad in faults.items():
+        if bad.any():
+            first = values[bad.to_numpy()].iloc[0]
+            raise MethodError(
+                f"charts: {first['kpi']}, {first['unit']}, {first['period']} has {what}; "
+                f"{int(bad.sum())} such rows. Correct the values or leave them out."
+            )
 
 
 def scale_of(kpi: Kpi) -> str:
