@@ -122,8 +122,8 @@ def _stores_as_units(weighted: Weighted, measure: str, waves: list[str]) -> dict
     other = replace(weighted, design=sample)
     found = change(sample, *(estimate(other, measure, domain(other, "group", wave)[0])
                              for wave in waves))  # fmt: skip
-    ratio = float(np.abs(found.estimate[0]) / found.independent[0])
-    usual = 2 * special.stdtr(found.df[0], -ratio) if found.df[0] >= 1 else np.nan
+    error, df = float(found.independent[0]), float(found.df[0])
+    usual = 2 * special.stdtr(max(df, 1), -abs(found.estimate[0]) / error) if error > 0 else np.nan
     return {"stores_as_units_p": float(found.p[0]), "stores_forgotten_p": float(usual)}
 
 

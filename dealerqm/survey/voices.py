@@ -310,7 +310,7 @@ def _linked(part: pd.DataFrame, customers: Mapping[str, float]) -> pd.DataFrame:
     theirs = part["unit"].map(dict(customers)).astype("float64")
     both = part["value"].notna() & theirs.notna() & (part["unit"] != "group")
     r = p = np.nan
-    if both.sum() >= _FEW:
+    if both.sum() >= _FEW and min(part.loc[both, "value"].nunique(), theirs[both].nunique()) > 1:
         found = stats.spearmanr(part.loc[both, "value"], theirs[both])
         r, p = float(found.statistic), float(found.pvalue)
     group = part["unit"] == "group"
