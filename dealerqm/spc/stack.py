@@ -138,7 +138,7 @@ def collect(values: pd.DataFrame, plan: Plan, period: Period) -> Cells:
 def _refuse(values: pd.DataFrame) -> None:
     """Refuse values that no chart can show; the message names the first."""
     n, k = values["n"].astype(float), values["k"].astype(float)
-    faults: dict[str, pd.Series[bool]] = {
+    faults: dict[str, Any] = {
         "a period that stands twice": values.duplicated(["kpi", "unit_type", "unit", "period"]),
         "an infinite value": np.isinf(values["value"].astype(float)),
         "a negative count": (n < 0) | (k < 0),
