@@ -14,10 +14,10 @@ from scipy import special
 from dealerqm.inference.compare import outliers, shrink_means, shrink_shares
 from dealerqm.inference.drivers import drivers, stability
 from dealerqm.inference.tests import association, rank_test, t_test
+from dealerqm.pooling import pool
+from dealerqm.pooling.levels import draw_means, draw_shares, places, rank_intervals
+from dealerqm.psychometrics.importance import importance
 from dealerqm.sampling.design import design
-from dealerqm.stats import pool
-from dealerqm.stats.importance import importance
-from dealerqm.stats.levels import draw_means, draw_shares, places, rank_intervals
 
 SEED = 41
 STORES = 56

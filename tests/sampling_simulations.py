@@ -9,11 +9,11 @@ import time
 import numpy as np
 from scipy import special
 
+from dealerqm.psychometrics.answers import at_least
 from dealerqm.sampling.compare import change
 from dealerqm.sampling.design import design
 from dealerqm.sampling.estimate import mean, nps
 from dealerqm.sampling.replicate import Statistic, bootstrap, replicate
-from dealerqm.stats.answers import at_least
 
 SEED = 20
 REPLICATIONS = 2000

@@ -61,6 +61,12 @@ def modules(package):
     return {p.relative_to(package): ast.parse(p.read_text(encoding="utf-8")) for p in paths}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_trees():
+    yield
+    modules.cache_clear()
+
+
 def dotted(path):
     """Import name below the package: plan/read.py -> plan.read, plan/__init__.py -> plan."""
     return ".".join(path.with_suffix("").parts).removesuffix("__init__").removesuffix(".")

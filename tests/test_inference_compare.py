@@ -9,7 +9,7 @@ from scipy import optimize, stats
 
 from dealerqm.errors import MethodError
 from dealerqm.inference.compare import clustering, outliers, shrink_means, shrink_shares
-from dealerqm.stats.levels import (
+from dealerqm.pooling.levels import (
     between_variance,
     draw_means,
     draw_shares,

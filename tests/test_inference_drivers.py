@@ -10,8 +10,8 @@ from scipy import linalg
 
 from dealerqm.errors import MethodError
 from dealerqm.inference.drivers import drivers, priorities, stability
+from dealerqm.psychometrics.importance import importance
 from dealerqm.sampling.design import design
-from dealerqm.stats.importance import importance
 
 RNG = np.random.default_rng(9)
 N, STORES = 600, 40

@@ -9,8 +9,8 @@ from statsmodels.multivariate.factor import Factor
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from dealerqm.errors import MethodError
-from dealerqm.stats.agreement import ICC_KINDS, alpha, complete, cross_table, icc, kappa
-from dealerqm.stats.factors import adequacy, factors, one_factor
+from dealerqm.psychometrics.agreement import ICC_KINDS, alpha, complete, cross_table, icc, kappa
+from dealerqm.psychometrics.factors import adequacy, factors, one_factor
 
 RNG = np.random.default_rng(4)
 TRAIT = RNG.normal(size=(400, 2))

@@ -17,8 +17,8 @@ from dealerqm.facts import Facts
 from dealerqm.kpi import scorecard, values
 from dealerqm.kpi.cells import Span, index_weights
 from dealerqm.period import parse
+from dealerqm.pooling.shrink import between_sd
 from dealerqm.stats.intervals import wilson
-from dealerqm.stats.shrink import between_sd
 
 PLAN, REGIONS, AS_OF = worlds.PLAN, worlds.REGIONS, worlds.AS_OF
 KPIS = [name for name, kpi in PLAN.kpis.items() if kpi.stat != "spread"]

@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dealerqm.errors import MethodError
+from dealerqm.psychometrics.answers import at_least
 from dealerqm.sampling.compare import RULES, change, contrast, quantile, together
 from dealerqm.sampling.cube import cube, read_cells
 from dealerqm.sampling.design import calibrated, design
 from dealerqm.sampling.estimate import mean, nps, ratio, total
 from dealerqm.sampling.variance import covariance, domains
 from dealerqm.stats import shares
-from dealerqm.stats.answers import at_least
-from dealerqm.stats.calibration import calibrate
-from dealerqm.stats.raking import rake
+from dealerqm.weights.calibration import calibrate
+from dealerqm.weights.raking import rake
 
 NAN = float("nan")
 FIELDS = ("estimate", "se", "low", "high", "df", "n", "n_eff", "deff")

@@ -16,8 +16,8 @@ from dealerqm.sampling.replicate import (
     replicate,
     supplied,
 )
-from dealerqm.stats.calibration import calibrate
-from dealerqm.stats.raking import rake
+from dealerqm.weights.calibration import calibrate
+from dealerqm.weights.raking import rake
 
 RNG = np.random.default_rng(8)
 N = 120

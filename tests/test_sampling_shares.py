@@ -8,9 +8,9 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from dealerqm.errors import MethodError
+from dealerqm.psychometrics.answers import answers, at_least, index_scores, index_weights, repeated
 from dealerqm.stats import shares
-from dealerqm.stats.answers import answers, at_least, index_scores, index_weights, repeated
-from dealerqm.stats.planning import (
+from dealerqm.weights.planning import (
     allocate,
     answers_for_change,
     answers_for_interval,

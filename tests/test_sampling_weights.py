@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from dealerqm.errors import MethodError
 from dealerqm.sampling.design import calibrated, design
 from dealerqm.sampling.estimate import total
-from dealerqm.stats.calibration import (
+from dealerqm.weights.calibration import (
     calibrate,
     respond,
     response_classes,
     response_propensity,
 )
-from dealerqm.stats.raking import poststratify, rake
-from dealerqm.stats.weighting import recalled, refitted, trim
+from dealerqm.weights.raking import poststratify, rake
+from dealerqm.weights.weighting import recalled, refitted, trim
 
 RNG = np.random.default_rng(5)
 N = 300

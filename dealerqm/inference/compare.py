@@ -1,7 +1,7 @@
 """Units fairly compared: levels drawn together by what chance explains, outliers by a stated rule.
 
 Arrays of shape (units,); a unit is a store or a person. A table of raw scores mostly orders noise;
-ranks with their doubt are in ``stats.levels``.
+ranks with their doubt are in ``pooling.levels``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.stats import multiple, pool
+from dealerqm.pooling import pool
+from dealerqm.pooling.levels import LEAST, between_variance, counts, usable
+from dealerqm.stats import multiple
 from dealerqm.stats.intervals import Interval
-from dealerqm.stats.levels import LEAST, between_variance, counts, usable
 
 Array = NDArray[np.float64]
 ROUNDS = 20  # of leaving named outliers out; a few are enough
@@ -133,7 +134,7 @@ def shrink_shares(
 
     Notes
     -----
-    ``stats.pool.beta_binomial``; intervals are quantiles of each unit's beta distribution, the
+    ``pooling.pool.beta_binomial``; intervals are quantiles of each unit's beta distribution, the
     common distribution taken as known.
 
     Examples

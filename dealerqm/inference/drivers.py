@@ -14,8 +14,8 @@ from scipy import special, stats
 
 from dealerqm.errors import MethodError, unknown
 from dealerqm.inference.sample import Outcome, Subset, joint
+from dealerqm.psychometrics.importance import Importance, importance
 from dealerqm.sampling.design import Design
-from dealerqm.stats.importance import Importance, importance
 from dealerqm.stats.intervals import Interval
 
 Array = NDArray[np.float64]
@@ -90,7 +90,7 @@ def drivers(
     Influence of a row on a correlation: zᵢzⱼ - r(zᵢ² + zⱼ²)/2; slopes of the measure by central
     differences. Student intervals on the log (R²: the logit). With 16 drivers some seconds.
 
-    Source: ``stats.importance``; Deville (1999), Survey Methodology 25, 193 (influence values);
+    Source: ``psychometrics.importance``; Deville (1999), Survey Methodology 25, 193 (influence values);
     reference cases ``survey/drivers``.
 
     Examples

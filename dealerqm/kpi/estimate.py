@@ -15,7 +15,8 @@ from dealerqm.errors import MethodError
 from dealerqm.facts import MINUTE, Facts
 from dealerqm.kpi.cells import GRAIN, UNIT, Span, cells, stack
 from dealerqm.plan import Kpi, Plan
-from dealerqm.stats import intervals, shrink, survival
+from dealerqm.pooling import shrink
+from dealerqm.stats import intervals, survival
 from dealerqm.stats.intervals import Array, Interval
 
 VALUES = [*UNIT, "kpi", "n", "missing", "k", "value", "low", "high", "watched", "complete"]

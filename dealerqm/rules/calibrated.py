@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dealerqm.pooling import pool
 from dealerqm.rules import design
 from dealerqm.series import scale as scales
 from dealerqm.series.scale import Array, Mask, Series
-from dealerqm.stats import pool
 
 Index = NDArray[np.int64]
 MINIMUM = 8

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from dealerqm.errors import MethodError, unknown
 from dealerqm.sampling.design import Array, Codes, Design, codes, design
 from dealerqm.sampling.variance import Domains, domains
-from dealerqm.stats.weighting import Calibration
+from dealerqm.weights.weighting import Calibration
 
 DENSE = 2  # empty cells are kept up to so many cells per row
 WHOLE = 100  # with fewer different whole answers they are their own numbers

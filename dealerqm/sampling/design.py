@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.stats.weighting import Calibration as Calibration
-from dealerqm.stats.weighting import checked
+from dealerqm.weights.weighting import Calibration as Calibration
+from dealerqm.weights.weighting import checked
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]

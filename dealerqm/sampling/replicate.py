@@ -16,7 +16,7 @@ from dealerqm.errors import MethodError, unknown
 from dealerqm.sampling.design import Array, Codes, Design
 from dealerqm.sampling.estimate import t_quantile
 from dealerqm.sampling.variance import Domains, domains, row_values
-from dealerqm.stats.weighting import Weighting, recalled, refitted
+from dealerqm.weights.weighting import Weighting, recalled, refitted
 
 Reweight = Weighting | Callable[[Array], Array] | None
 CENTRES = ("replicates", "estimate")

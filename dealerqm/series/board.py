@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from dealerqm.errors import MethodError
+from dealerqm.pooling import pool
 from dealerqm.series import change
 from dealerqm.series import scale as scales
 from dealerqm.series.scale import Array, Mask, Series
-from dealerqm.stats import pool
 from dealerqm.stats.multiple import hierarchical
 
 Index = NDArray[np.int64]

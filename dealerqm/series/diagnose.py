@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from dealerqm.period import Period
+from dealerqm.pooling import pool
 from dealerqm.series import scale as scales
 from dealerqm.series.scale import Array, Mask, Series
-from dealerqm.stats import pool
 
 Index = NDArray[np.int64]
 FESTIVAL, HOLIDAY_MIDDLE, MONTH_DAYS, WEEK_DAYS = 100, 3, 30.44, 7

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from dealerqm.plan import Plan
+from dealerqm.pooling import pool
 from dealerqm.rules import calibrated
 from dealerqm.series.scale import Array, Mask, Series
 from dealerqm.spc.stack import Index, Stack, exposure
-from dealerqm.stats import pool
 
 PERIODS_A_YEAR = {"week": 52, "month": 12}
 LINES = ("centre", "lower", "upper")

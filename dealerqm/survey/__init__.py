@@ -21,8 +21,8 @@ from dealerqm.errors import MethodError, ParameterError, unknown
 from dealerqm.period import Period
 from dealerqm.plan import Plan
 from dealerqm.plan.instrument import Instrument, themes
+from dealerqm.psychometrics.agreement import alpha
 from dealerqm.result import Finding, Result, Unit, plain, spell, spell_kpi
-from dealerqm.stats.agreement import alpha
 from dealerqm.survey import explain, quality, rows, voices
 from dealerqm.survey import response as answering
 from dealerqm.survey import scores as scoring

@@ -16,11 +16,11 @@ from dealerqm.inference.compare import outliers, shrink_means, shrink_shares
 from dealerqm.inference.drivers import Drivers as Importances
 from dealerqm.inference.drivers import drivers as importances
 from dealerqm.inference.drivers import priorities, stability
+from dealerqm.pooling.levels import draw_means, draw_shares, rank_intervals
 from dealerqm.result import Result, Unit
 from dealerqm.sampling.compare import change
 from dealerqm.sampling.design import design
 from dealerqm.stats.intervals import Interval, difference
-from dealerqm.stats.levels import draw_means, draw_shares, rank_intervals
 from dealerqm.stats.multiple import benjamini_hochberg
 from dealerqm.survey.quality import Weighted
 from dealerqm.survey.rows import Array, finding

@@ -21,12 +21,12 @@ from dealerqm.errors import MethodError, ParameterError, unknown
 from dealerqm.inference.regression import matrix
 from dealerqm.result import Result, Unit
 from dealerqm.sampling.design import Design, calibrated, design
-from dealerqm.stats.calibration import respond, response_classes, response_propensity
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.stats.raking import rake
-from dealerqm.stats.weighting import Calibration, Weighting, trim
 from dealerqm.survey.response import Telling, telling
 from dealerqm.survey.rows import Array, Survey, finding
+from dealerqm.weights.calibration import respond, response_classes, response_propensity
+from dealerqm.weights.raking import rake
+from dealerqm.weights.weighting import Calibration, Weighting, trim
 
 Flags = NDArray[np.bool_]
 FLAGS = ("duplicate", "coached", "straight", "hurried")

@@ -18,11 +18,11 @@ from scipy import special, stats
 from dealerqm import privacy
 from dealerqm.facts import Ask
 from dealerqm.plan.instrument import STAFF, Themes, themes
+from dealerqm.psychometrics.agreement import cross_table, kappa
 from dealerqm.result import Result, Unit
 from dealerqm.sampling.design import design
 from dealerqm.sampling.estimate import Estimates, mean
 from dealerqm.stats import text
-from dealerqm.stats.agreement import cross_table, kappa
 from dealerqm.stats.intervals import wilson
 from dealerqm.stats.multiple import benjamini_hochberg
 from dealerqm.survey.rows import Array, Survey

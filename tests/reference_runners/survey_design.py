@@ -12,12 +12,12 @@ import pandas as pd
 
 from dealerqm.errors import MethodError
 from dealerqm.inference.tests import holm
+from dealerqm.psychometrics.answers import index_scores, index_weights
 from dealerqm.sampling.compare import change, contrast, quantile, together
 from dealerqm.sampling.design import codes, design
 from dealerqm.sampling.estimate import mean, nps, ratio, total
 from dealerqm.sampling.variance import covariance
 from dealerqm.stats import multiple
-from dealerqm.stats.answers import index_scores, index_weights
 from dealerqm.stats.intervals import adjusted_wald_nps
 from dealerqm.stats.shares import share_interval
 from reference_runners import words

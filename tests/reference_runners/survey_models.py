@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from dealerqm.inference import answers, compare, drivers, regression, tests
+from dealerqm.pooling import levels
+from dealerqm.psychometrics import agreement, factors
 from dealerqm.sampling.design import design
-from dealerqm.stats import agreement, factors, levels
 from reference_runners import words
 
 SCALE = 7  # reverse_rule "7-x" of the personality items, where a case does not say

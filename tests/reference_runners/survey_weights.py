@@ -16,10 +16,11 @@ from dealerqm.sampling.replicate import (
     replicate,
     supplied,
 )
-from dealerqm.stats import intervals, planning, shares
-from dealerqm.stats.calibration import calibrate, respond, response_propensity
-from dealerqm.stats.raking import poststratify, rake
-from dealerqm.stats.weighting import trim
+from dealerqm.stats import intervals, shares
+from dealerqm.weights import planning
+from dealerqm.weights.calibration import calibrate, respond, response_propensity
+from dealerqm.weights.raking import poststratify, rake
+from dealerqm.weights.weighting import trim
 from reference_runners import survey_design, words
 from reference_runners.survey_models import arguments, outer
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.stats import pool, shrink
+from dealerqm.pooling import pool, shrink
 from dealerqm.stats.intervals import Interval
 
 Array = NDArray[np.float64]
@@ -45,7 +45,7 @@ def between_variance(values: ArrayLike, variances: ArrayLike, *, method: str = "
     Notes
     -----
     REML maximises -½(Σ log(v+τ²) + log Σw + Σ w (y-ȳ_w)²); DL: (Q - (k-1))/(Σu - Σu²/Σu);
-    PM: ``stats.shrink.between_sd``.
+    PM: ``shrink.between_sd``.
 
     Source: Veroniki et al. (2016), Research Synthesis Methods 7, 55.
 
@@ -326,7 +326,7 @@ def usable(
     if flat.size:
         raise MethodError(
             f"variances: {flat.size} are not above 0, the first is {v[flat[0]]:g} of unit "
-            f"{flat[0]} (one answer, or all alike?); pool them first by stats.pool.variances."
+            f"{flat[0]} (one answer, or all alike?); pool them first by pooling.pool.variances."
         )
     known = np.isfinite(y) & np.isfinite(v)
     if known.sum() < least:

@@ -238,7 +238,7 @@ def trim(
 
     Examples
     --------
-    >>> from dealerqm.stats.raking import poststratify
+    >>> from dealerqm.weights.raking import poststratify
     >>> start = poststratify([1, 1, 1], ["a", "a", "b"], {"a": 2, "b": 7})
     >>> found = trim(start, 0, 5)
     >>> found.weights, found.verdict, found.gaps.gap.round(2)
@@ -316,7 +316,7 @@ def recalled(known: Weighting) -> Table:
 
     Examples
     --------
-    >>> from dealerqm.stats.raking import poststratify
+    >>> from dealerqm.weights.raking import poststratify
     >>> recalled(poststratify([1, 1, 1], ["b", "a", "b"], {"a": 2, "b": 6})).totals
     (array([2., 6.]),)
     """
@@ -352,7 +352,7 @@ def refitted(table: Table, cells: ArrayLike) -> Array:
 
     Examples
     --------
-    >>> from dealerqm.stats.raking import poststratify
+    >>> from dealerqm.weights.raking import poststratify
     >>> table = recalled(poststratify([1, 1, 1], ["b", "a", "b"], {"a": 2, "b": 6}))
     >>> refitted(table, [[1, 2], [3, 2]])
     array([[2., 1.],

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from dealerqm.stats import quantiles, shrink
+from dealerqm.pooling import shrink
+from dealerqm.stats import quantiles
 from dealerqm.stats.intervals import Interval
 
 Array = NDArray[np.float64]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.stats.agreement import SINGULAR, complete
+from dealerqm.psychometrics.agreement import SINGULAR, complete
 from dealerqm.stats.intervals import Interval
 
 Array = NDArray[np.float64]

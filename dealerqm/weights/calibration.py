@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from dealerqm.errors import MethodError, unknown
-from dealerqm.stats.raking import UNMET, poststratify
-from dealerqm.stats.weighting import (
+from dealerqm.weights.raking import UNMET, poststratify
+from dealerqm.weights.weighting import (
     Array,
     Calibration,
     Codes,

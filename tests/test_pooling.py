@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from dealerqm.stats import pool, quantiles, shrink
+from dealerqm.pooling import pool, shrink
+from dealerqm.stats import quantiles
 
 
 def test_shares_agree_with_a_likelihood_by_brute_force():

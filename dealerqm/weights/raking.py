@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from dealerqm.errors import MethodError, nearest, unknown
-from dealerqm.stats.weighting import (
+from dealerqm.weights.weighting import (
     AGREE,
     CYCLES,
     TOLERANCE,

@@ -1,0 +1,1 @@
+"""Units that borrow from each other: shrinkage, partial pooling, levels and ranks."""

@@ -1,0 +1,1 @@
+"""Questionnaires as measurements: reliability, factors, agreement, importance of items."""
