@@ -90,7 +90,7 @@ def drivers(
     Influence of a row on a correlation: zᵢzⱼ - r(zᵢ² + zⱼ²)/2; slopes of the measure by central
     differences. Student intervals on the log (R²: the logit). With 16 drivers some seconds.
 
-    Source: ``psychometrics.importance``; Deville (1999), Survey Methodology 25, 193
+    Source: ``psychometrics.importance``; Deville (1999), Survey Methodology 25, 193;
     reference cases ``survey/drivers``.
 
     Examples
