@@ -12,7 +12,17 @@ from dealerqm.errors import ParameterError, SnapshotError
 from dealerqm.facts import Facts
 from dealerqm.kpi import values
 from dealerqm.kpi.cells import Span
-from dealerqm.review import Parameters, finding_text, prepare, run, sentences, start, verdict
+from dealerqm.registers import Register
+from dealerqm.review import (
+    Parameters,
+    finding_text,
+    ledger,
+    prepare,
+    run,
+    sentences,
+    start,
+    verdict,
+)
 
 # The two computations differ only in the order of floating-point sums.
 CLOSE = 1e-9
@@ -171,8 +181,8 @@ def test_a_changed_snapshot_is_refused(sample_project, tmp_path):
         start(project=str(tmp_path))
 
 
-def test_run_does_not_need_optional_tables(snapshot):
+def test_run_does_not_need_optional_tables(snapshot, tmp_path):
     asked = prepare(Parameters(project=str(snapshot.path.parents[1])))
-    review = run(*asked)
+    review = run(*asked, ledger(Register(tmp_path / "nobody-wrote")))
     assert "parts_lines" in snapshot.tables
     assert review.scorecard.table.query("kpi == 'parts_first_fill'")["n"].notna().any()
