@@ -187,10 +187,8 @@ def telling(survey: Survey, marked: pd.DataFrame) -> Telling:
 
     Parameters
     ----------
-    survey : Survey
-        The waves.
-    marked : DataFrame
-        From ``flags``; coached and repeated answers are left out.
+    survey, marked : Survey, DataFrame
+        The waves; from ``flags``: coached and repeated answers are left out.
 
     Returns
     -------
@@ -201,8 +199,8 @@ def telling(survey: Survey, marked: pd.DataFrame) -> Telling:
     -----
     Who answers late stands for those who never do (continuum of resistance). Delay is ranked
     within wave and channel over the group, then delay and overall score within store and wave;
-    z = r √(n - waves); Benjamini-Hochberg over stores. It sees only dependence that shows in the
-    time of answering.
+    z = Σxy/√Σ(Σx²Σy²/(n - 1)) over waves; Benjamini-Hochberg over stores. It sees only what shows
+    in the time of answering.
 
     Source: Lin and Schaeffer (1995), Public Opinion Quarterly 59, 236.
     """
@@ -212,22 +210,19 @@ def telling(survey: Survey, marked: pd.DataFrame) -> Telling:
     rows = rows[good & rows["score"].notna() & rows["answer_s"].notna()]
     rows = rows.assign(delay=rows.groupby(["wave", "channel"])["answer_s"].rank(pct=True))
     cell = rows.groupby(["store_id", "wave"])
+    size, middle = cell["delay"].transform("size"), cell["delay"].transform("median")
     pair = pd.DataFrame({
         "store_id": rows["store_id"], "wave": rows["wave"],
-        "x": cell["delay"].rank() - (cell["delay"].transform("size") + 1) / 2,
-        "y": cell["score"].rank() - (cell["score"].transform("size") + 1) / 2,
-        "late": rows["delay"] > cell["delay"].transform("median"),
-        "top": survey.instrument.values(rows, score),
+        "x": (cell["delay"].rank() - (size + 1) / 2) / size,
+        "y": (cell["score"].rank() - (size + 1) / 2) / size,
+        "late": rows["delay"] > middle, "top": survey.instrument.values(rows, score),
     })  # fmt: skip
     found = []
     for store, part in pair.groupby("store_id"):
-        x, y = part["x"].to_numpy(float), part["y"].to_numpy(float)
-        size = np.sqrt((x @ x) * (y @ y))
-        free = len(part) - part["wave"].nunique()
-        r = float(x @ y / size) if size > 0 and free > 0 else np.nan
+        r, z = _rank_correlation(part)
         early, late = part.loc[~part["late"], "top"], part.loc[part["late"], "top"]
         enough = min(len(early), len(late)) >= survey.k
-        p = 2 * special.ndtr(-abs(r) * np.sqrt(free)) if enough else np.nan
+        p = 2 * special.ndtr(-abs(z)) if enough else np.nan
         means = (early.mean(), late.mean()) if enough else (np.nan, np.nan)
         found.append([store, len(part), *means, r if enough else np.nan, p])
     table = pd.DataFrame(found, columns=list(Telling.COLUMNS)[:6])
@@ -242,6 +237,17 @@ def telling(survey: Survey, marked: pd.DataFrame) -> Telling:
     )  # fmt: skip
     note = {"waves": list(survey.quarters), "false_discovery": survey.settings["false_discovery"]}
     return Telling(frame=table, findings=told, note=note)
+
+
+def _rank_correlation(part: pd.DataFrame) -> tuple[float, float]:
+    """Return the correlation of centred ranks over waves, and its z under random order."""
+    waves = part.assign(xx=part["x"] ** 2, yy=part["y"] ** 2, xy=part["x"] * part["y"], n=1)
+    sums = waves.groupby("wave")[["xx", "yy", "xy", "n"]].sum().query("n > 1")
+    both, chance = sums["xx"].sum() * sums["yy"].sum(), sums["xx"] * sums["yy"] / (sums["n"] - 1)
+    if not both > 0:
+        return np.nan, np.nan
+    total = float(sums["xy"].sum())
+    return total / float(np.sqrt(both)), total / float(np.sqrt(chance.sum()))
 
 
 # ---------------------------------------------------------------- low scores
@@ -366,10 +372,8 @@ def _line(
 def _left_alone(survey: Survey, part: pd.DataFrame) -> dict[str, float]:
     """Return how low scores changed that nobody answered: regression to the mean at work."""
     again = part[part["next"].notna()]
-    if len(again) < survey.k:
-        return {}
-    means = {"before": again["score"].mean(), "after": again["next"].mean()}
-    return {"again": len(again), **{name: float(value) for name, value in means.items()}}
+    means = {"before": float(again["score"].mean()), "after": float(again["next"].mean())}
+    return {"again": len(again), **means} if len(again) >= survey.k else {}
 
 
 def _followed(
