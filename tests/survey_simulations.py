@@ -1,6 +1,6 @@
 """Measure the survey against simulated truth: weighting, coverage, biased stores, coached tens.
 
-Run by hand, about four minutes: ``.venv/bin/python tests/survey_simulations.py [seeds]``. Each
+Run by hand, about six minutes: ``.venv/bin/python tests/survey_simulations.py [seeds]``. Each
 seed is one simulated group of the sample's size with everything planted, its twelve waves read in
 one survey. The planted sizes use the store-month spreads of seed 1, so that no null worlds have to
 be run. Prints one line per figure; nothing is written.

@@ -32,7 +32,7 @@ Flags = NDArray[np.bool_]
 FLAGS = ("duplicate", "coached", "straight", "hurried")
 STEPS = ("answers", "design_weights", "response_classes", "calibrated")
 LONELY = "average"  # a stratum with one sampling unit gets the mean variance of the others
-_CHANGE = 2  # waves of a change
+MANY, _CHANGE = 60, 2  # most levels of a variable of the response model; waves of a change
 _ROUNDS = 5  # of naming advisers and measuring the others again
 
 
@@ -255,9 +255,9 @@ def weigh(
     Notes
     -----
     Wave by wave: design weights; those who answered stand for the silent ones of their class of
-    like chances to answer (logit on the margins); raked to the targets of the wave's quarter,
-    levels with few answers joined first; weights above the plan's multiple of their mean cut, the
-    rest shared out, raked again. A wave without targets keeps the weights of the classes.
+    like chances to answer (logit on margins of at most 60 levels); raked to the targets of the
+    quarter, levels with few answers joined first; weights above the plan's multiple of their mean
+    cut, the rest shared out, raked again. Without targets the weights of the classes stay.
     """
     treat = dict(treat or survey.settings["quality"]["treat"])
     waves = tuple(waves) or tuple(survey.quarters)[-_CHANGE:]
@@ -316,7 +316,7 @@ def _for_the_silent(survey: Survey, kept: Flags) -> Array:
     for name in ["wave", *(n for n in survey.settings["margins"] if n in rows)]:
         levels = dict.fromkeys(rows[name].unique(), 1.0)
         group = rows[name].map(_joined(rows.loc[kept, name], levels, made["level_answers"]))
-        if group[due].nunique() > 1:  # noqa: PD101  a few levels
+        if 1 < group[due].nunique() <= MANY:
             known[name] = group[due].to_numpy()
     chance = np.ones(len(rows))
     if known and not kept[due].all():
