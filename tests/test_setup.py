@@ -295,6 +295,13 @@ def test_a_shim_that_stands_for_nothing_is_passed_over(tmp_path, monkeypatch):
     assert run.find_python() == [str(tmp_path / "python3.12")]
 
 
+@pytest.mark.parametrize(
+    ("cores", "processes"), [(None, 2), (1, 2), (2, 2), (3, 3), (4, 4), (64, 4)]
+)
+def test_tests_take_two_to_four_processes(cores, processes):
+    assert run.workers(cores) == processes
+
+
 def test_foreign_variables_do_not_reach_the_tasks(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     env = run.environment()

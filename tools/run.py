@@ -234,10 +234,12 @@ def review(arguments):
 
 
 def test(arguments):
-    """run the whole test suite"""
+    """run the whole test suite in two to four processes"""
     if os.environ.get("CI", "").lower() in ("1", "true"):
         provide_chromium()
-    return python("-m", "pytest", *arguments)
+    # a file stays in one process and shares what it sets up; slow files come first (conftest.py)
+    spread = ["-n", workers(os.cpu_count()), "--dist", "loadfile", "--no-loadscope-reorder"]
+    return python("-m", "pytest", *spread, *arguments)
 
 
 def lab(arguments):
@@ -305,6 +307,11 @@ ENVIRONMENTS = {"bench": (BENCH_VENV, BENCH_LOCK)}  # of the tasks that do not w
 
 
 # ---------------------------------------------------------------- parts of the tasks
+
+
+def workers(cores):
+    """Processes for the tests: one for each core, but two to four."""
+    return min(max(cores or 1, 2), 4)
 
 
 def provide_chromium():
