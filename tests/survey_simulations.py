@@ -15,8 +15,9 @@ import pandas as pd
 import survey_worlds
 
 from dealerqm import plan
+from dealerqm.fieldwork import quality
 from dealerqm.simulate import plant, planted_world
-from dealerqm.survey import quality, scores
+from dealerqm.survey import scores
 from dealerqm.world import Config
 
 SEEDS = 50

@@ -8,7 +8,8 @@ import survey_worlds
 from survey_hand import answer, made, silent, with_settings
 
 from dealerqm.errors import MethodError
-from dealerqm.survey import quality, scores
+from dealerqm.fieldwork import quality
+from dealerqm.survey import scores
 
 CALM = {"straight": "keep", "hurried": "keep", "duplicate": "keep", "coached": "keep"}
 ONLY_CHANNEL = {"channel": {"column": "channel"}}

@@ -18,15 +18,16 @@ import pandas as pd
 
 from dealerqm import labels, store
 from dealerqm.errors import MethodError, ParameterError, unknown
+from dealerqm.fieldwork import quality, rows
+from dealerqm.fieldwork import response as answering
+from dealerqm.fieldwork.instrument import Instrument, themes
+from dealerqm.fieldwork.rows import Survey, load, read
 from dealerqm.period import Period
 from dealerqm.plan import Plan
-from dealerqm.plan.instrument import Instrument, themes
 from dealerqm.psychometrics.agreement import alpha
 from dealerqm.result import Finding, Result, Unit, plain, spell, spell_kpi
-from dealerqm.survey import explain, quality, rows, voices
-from dealerqm.survey import response as answering
+from dealerqm.survey import explain, voices
 from dealerqm.survey import scores as scoring
-from dealerqm.survey.rows import Survey, load, read
 
 __all__ = [
     "Analysis", "Instrument", "Standard", "Survey", "analyse", "explain", "load", "quality",

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from scipy import special
 
 from dealerqm.errors import ParameterError, unknown
-from dealerqm.plan.instrument import INDEX, RECOMMEND
+from dealerqm.fieldwork.instrument import INDEX, RECOMMEND
+from dealerqm.fieldwork.quality import FLAGS, LONELY, STEPS, Weighted, weigh
+from dealerqm.fieldwork.rows import Array, Survey, finding
 from dealerqm.result import Result, Unit
 from dealerqm.sampling.design import Codes, design
 from dealerqm.sampling.estimate import Estimates, mean, nps
 from dealerqm.stats.intervals import wilson
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.survey.quality import FLAGS, LONELY, STEPS, Weighted, weigh
-from dealerqm.survey.rows import Array, Survey, finding
 
 ROUNDED = 1e-9  # a relative gap to a target that is only rounding
 SMALL = 100.0  # effective answers below which a share's error is not trusted alone

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dealerqm.errors import MethodError, ParameterError, unknown
+from dealerqm.fieldwork.response import Telling, telling
+from dealerqm.fieldwork.rows import Array, Survey, finding
 from dealerqm.inference.regression import matrix
 from dealerqm.result import Result, Unit
 from dealerqm.sampling.design import Design, calibrated, design
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.survey.response import Telling, telling
-from dealerqm.survey.rows import Array, Survey, finding
 from dealerqm.weights.calibration import respond, response_classes, response_propensity
 from dealerqm.weights.raking import rake
 from dealerqm.weights.weighting import Calibration, Weighting, trim

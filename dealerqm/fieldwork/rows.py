@@ -20,10 +20,10 @@ from dealerqm import store
 from dealerqm.conditions import Term, parse
 from dealerqm.errors import MethodError, ParameterError, unknown
 from dealerqm.facts import Ask, Facts
+from dealerqm.fieldwork.instrument import CUSTOMER, RECOMMEND, STAFF, TABLE, Instrument
 from dealerqm.period import Period, of
 from dealerqm.period import parse as parse_period
 from dealerqm.plan import Plan
-from dealerqm.plan.instrument import CUSTOMER, RECOMMEND, STAFF, TABLE, Instrument
 from dealerqm.result import Finding, Result, Unit
 
 Array = NDArray[np.float64]
