@@ -1,1 +1,1 @@
-"""Segments as arrays: distances, partitions, how many there are, whether they are real, names that last."""
+"""Segments as arrays: distances, partitions, how many there are, and names that last."""
