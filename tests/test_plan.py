@@ -431,7 +431,7 @@ REFUSED = [
     ("calendar/spring_festival", [date(2026, 2, 17), date(2025, 1, 29)], "expected one day a year"),
     ("calendar/festival_reach", 400, "festival_reach: found 400"),
     ("instrument/scale", 10, "[instrument] scale: found 10, expected a table of keys"),
-    ("instrument/scale", {"min": 10, "max": 1}, "scale max: found 1, expected a whole number of 11"),
+    ("instrument/scale", {"min": 10, "max": 1}, "scale max: found 1, expected a whole number of 1"),
     ("instrument/not_applicable", [5], "expected whole numbers outside 1 to 10"),
     ("instrument/index_points", 0, "index_points: found 0"),
     ("instrument/items/channel", {"label": ORDER_TEXT, "respondent": "customer"}, "is a column of"),
