@@ -122,7 +122,8 @@ def finding(
     unit : (str, str)
         Type of unit and unit.
     numbers : mapping
-        ``value, expected, low, high, p_value, q_value, direction`` as far as they exist.
+        ``value, expected, low, high, p_value, q_value, direction`` as far as they exist, and
+        ``form`` and ``place_of``, which ``wording.finding_text`` reads.
     kpi : str
         Statistic of the KPI that it is about.
     severity : str
@@ -134,11 +135,12 @@ def finding(
         About the quarter of the wave.
     """
     known = {name: value for name, value in numbers.items() if value is not None}
+    spelled: dict[str, Any] = {n: known.pop(n) for n in ("form", "place_of") if n in known}
     return Finding(
         quarter=survey.period.key, subject="survey", rule=rule, kpi=survey.instrument.kpi(kpi),
         unit_type=unit[0], unit=unit[1], period_start=survey.period.start,
         period_end=survey.period.end, severity=severity,
-        evidence={"table": "survey_responses", "wave": survey.wave}, **known,
+        evidence={"table": "survey_responses", "wave": survey.wave, **spelled}, **known,
     )  # fmt: skip
 
 
@@ -345,8 +347,8 @@ def coverage(survey: Survey) -> Coverage:
         if (store, touchpoint) not in asked
     ]
     told = tuple(
-        finding(survey, f"survey_never:{place}", ("store", store), {"direction": "none"},
-                kpi="within", severity="watch")
+        finding(survey, f"survey_never:{place}", ("store", store),
+                {"direction": "none", "place_of": "touchpoint"}, kpi="within")
         for store, place, _ in never
     )  # fmt: skip
     table = pd.DataFrame(never, columns=list(Coverage.COLUMNS))

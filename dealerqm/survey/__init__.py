@@ -25,9 +25,10 @@ from dealerqm.fieldwork.rows import Survey, load, read
 from dealerqm.period import Period
 from dealerqm.plan import Plan
 from dealerqm.psychometrics.agreement import alpha
-from dealerqm.result import Finding, Result, Unit, plain, spell, spell_kpi
+from dealerqm.result import Finding, Result, Unit, plain, spell
 from dealerqm.survey import explain, voices
 from dealerqm.survey import scores as scoring
+from dealerqm.wording import finding_text
 
 __all__ = [
     "Analysis", "Instrument", "Standard", "Survey", "analyse", "explain", "load", "quality",
@@ -168,8 +169,7 @@ class Analysis:
 
     def told(self, lang: str) -> pd.DataFrame:
         """Return the findings as sentences, the urgent ones first."""
-        words = self.survey.plan.words()
-        said = [_sentence(found, words[found.kpi], lang) for found in self.findings]
+        said = [finding_text(found, self.survey.plan, lang) for found in self.findings]
         level = [labels.text(f"severity.{found.severity}", lang) for found in self.findings]
         heads = [labels.text(f"column.{name}", lang) for name in ("severity", "outcome")]
         table = pd.DataFrame({heads[0]: level, heads[1]: said})
@@ -178,18 +178,6 @@ class Analysis:
 
 
 _URGENT = ("act", "watch", "info")
-
-
-def _sentence(found: Finding, kpi: Mapping[str, Any], lang: str) -> str:
-    rule, _, place = found.rule.partition(":")
-    form = "kpi_change" if rule.startswith("change") else "kpi"
-    names = ("value", "low", "high", "expected")
-    numbers = {name: spell_kpi(getattr(found, name), form, kpi, lang) for name in names}
-    return labels.text(
-        f"finding.{rule}", lang, kpi=kpi["label"][lang], place=place,
-        unit=spell_kpi(found.unit, "unit_name", kpi, lang),
-        direction=labels.text(f"direction.{found.direction}", lang), **numbers,
-    )  # fmt: skip
 
 
 def analyse(

@@ -377,7 +377,8 @@ def modes(survey: Survey) -> Modes:
     told = tuple(
         finding(survey, f"survey_mode:{row['unit']}", ("group", "group"),
                 {"value": row["gap"], "low": row["low"], "high": row["high"],
-                 "p_value": row["p_value"], "q_value": row["q_value"]}, severity="info")
+                 "p_value": row["p_value"], "q_value": row["q_value"], "form": "points",
+                 "place_of": "survey_channel"}, severity="info")
         for row in table[table["named"]].to_dict("records")
     )  # fmt: skip
     return Modes(frame=table, findings=told, note={"waves": list(survey.quarters)})
