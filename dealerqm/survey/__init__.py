@@ -147,6 +147,27 @@ class Analysis:
         """Findings of all parts, in the order of the parts."""
         return tuple(chain.from_iterable(getattr(self, part).findings for part in _PARTS))
 
+    @cached_property
+    def headline(self) -> tuple[Finding, ...]:
+        """Satisfaction of the group, weighted against as answered, and the share that answered."""
+        group = scoring.scores(self.weighted, by="group").frame.iloc[0]
+        rate = self.response.frame.query("by == 'group'").iloc[0]
+        level = {n: float(group[n]) for n in ("value", "low", "high")}
+        answered = {n: float(rate[n]) for n in ("value", "low", "high")}
+        return tuple(
+            rows.finding(self.survey, rule, ("group", "group"), numbers, kpi=kpi, severity="info")
+            for rule, numbers, kpi in (
+                ("survey_level", {**level, "expected": float(group["raw"])}, "share"),
+                ("survey_response", {**answered, "form": "share"}, "within"),
+            )
+        )
+
+    @property
+    def sheets(self) -> dict[str, Result]:
+        """Tables for a report's workbook."""
+        return {"survey_scores": self.scores, "survey_response": self.response,
+                "survey_changes": self.changes, "survey_drivers": self.drivers}  # fmt: skip
+
     @property
     def choices(self) -> dict[str, list[str]]:
         """What ``view`` can be asked for: items, subgroups, weighting."""
