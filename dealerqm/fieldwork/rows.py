@@ -28,7 +28,7 @@ from dealerqm.result import Finding, Result, Unit
 
 Array = NDArray[np.float64]
 UNKNOWN, YES, NO = "unknown", "yes", "no"
-ROWS_CAP = 3_000_000  # invitations of 1,000 stores over two years
+ROWS_CAP = 30_000_000  # of tables in which something is looked up: two or three columns
 DAY = 86_400  # seconds
 _COLUMNS = (
     "respondent", "customer_id", "store_id", "staff_id", "touchpoint", "event_id", "channel",
@@ -190,7 +190,8 @@ def load(
     Raises
     ------
     ParameterError, MethodError
-        If no wave was sent out by then; if some rows have a weight and others have none.
+        If no wave was sent out by then; if some rows have a weight and others have none; if there
+        are more invitations than the plan analyses at once.
     """
     made = plan.settings["survey"]
     quarters = _waves(facts, plan, period)
@@ -234,21 +235,25 @@ def _waves(facts: Facts, plan: Plan, period: Period) -> dict[str, str]:
 
 def _rows(facts: Facts, plan: Plan, waves: list[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the invitations with clean scores, and how many scores were set aside."""
-    instrument, contract = Instrument(plan), plan.tables[TABLE].columns
+    instrument = Instrument(plan)
     names = [*_COLUMNS, *instrument.items(), *instrument.items(STAFF), "comment"]
-    ask = Ask(TABLE, ("wave", "response_id"), (Term("wave", "in", tuple(waves)),))
-    found = facts.rows(ask, names, cap=ROWS_CAP)
+    inside, most = (Term("wave", "in", tuple(waves)),), plan.settings["survey"]["max_rows"]
+    count = int(facts.counts(Ask(TABLE, (), inside), {})["rows"].sum())
+    if count > most:
+        raise MethodError(
+            f"survey: {count:,} invitations in {len(waves)} waves, from {waves[0]} on; the plan "
+            f"analyses at most {most:,} at once. Set fewer [survey] waves, raise max_rows where "
+            "the memory allows, or estimate from cells: survey.estimates.cells takes any number."
+        )
+    found = facts.rows(Ask(TABLE, ("wave", "response_id"), inside), names, cap=most)
     note = dict.fromkeys(("not_applicable", "out_of_scale", "not_asked"), 0)
     for name in instrument.scored:
-        column, score = contract[name], found[name].astype("float64").to_numpy()
-        said = np.isfinite(score)
-        code = said & np.isin(score, column.codes)
-        low, high = column.minimum or 0.0, column.maximum or np.inf
-        outside = said & ~code & ((score < low) | (score > high))
-        foreign = said & ~code & ~outside & ~instrument.asked(found, name)
+        given = np.asarray(found[name].astype("float64"), np.float64)
+        score, code, outside = instrument.clean(name, given)
+        foreign = np.isfinite(score) & ~instrument.asked(found, name)
         for word, gone in zip(tuple(note), (code, outside, foreign), strict=True):
             note[word] += int(gone.sum())
-        found[name] = np.where(code | outside | foreign, np.nan, score)
+        found[name] = np.where(foreign, np.nan, score)
     for name in ("base_weight", "duration_s", "answer_s", "invite_age_s"):
         found[name] = found[name].astype("float64")
     return _designed(_disposed(found, instrument), note), note

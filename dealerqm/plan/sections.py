@@ -7,9 +7,11 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from dealerqm import conditions, labels
 from dealerqm.errors import PlanError, unknown
 from dealerqm.plan import check
 from dealerqm.plan.model import Kpi
+from dealerqm.tables import Column, Table
 
 Check = Callable[[Any, str], object]
 _STATUS = ("verified", "claimed")
@@ -67,7 +69,63 @@ def _one_of(*words: str) -> Check:
     return lambda value, place: check.word(value, words, place)
 
 
+_AGES = ("lead_months", "sale_months", "service_months", "activity_months")
+LIFECYCLE = Table("lifecycle", {}, (), {
+    name: Column(name, "int", minimum=0)
+    for name in ("leads", "sales", "services", "trade_ins", "held", "money_yuan", *_AGES)
+})  # what a rule of the lifecycle can ask  # fmt: skip
+_COMPARED = {"money_yuan": (">=", "<"), **dict.fromkeys(_AGES, ("<=", ">"))}
+
+
+def _rules(value: object, place: str) -> None:
+    if not isinstance(value, list) or not value:
+        raise PlanError(f"{place}: found {value!r}, expected a list of rules.")
+    stages = [key.removeprefix("stage.") for key in labels.keys() if key.startswith("stage.")]
+    names: set[str] = set()
+    for number, rule in enumerate(value, 1):
+        here = f"{place} {number}"
+        _table({"name": check.text, "stage": _one_of(*stages), "when": _condition})(rule, here)
+        if rule["name"] in names:
+            raise PlanError(f"{here}: found the name {rule['name']!r} twice; name rules apart.")
+        names.add(rule["name"])
+
+
+def _condition(value: object, place: str) -> None:
+    for term in conditions.parse(str(value), LIFECYCLE, place):
+        allowed = _COMPARED.get(term.column)
+        if term.op == "present" or (allowed and term.op not in allowed):
+            raise PlanError(unknown(
+                f"{place}: comparison of {term.column}", term.op, allowed or ("==", "in", *"<>")
+            ))  # fmt: skip
+
+
+def _listed(*words: str) -> Check:
+    def checked(value: object, place: str) -> None:
+        _words(value, place)
+        for word in value:  # type: ignore[attr-defined]
+            check.word(word, words, place)
+
+    return checked
+
+
+def _months(value: object, place: str) -> None:
+    if not isinstance(value, list) or not value or value != sorted(set(value)):
+        raise PlanError(f"{place}: found {value!r}, expected rising whole numbers of months.")
+    for each in value:
+        check.number(each, place, 1, whole=True)
+
+
 _TREAT = _one_of("keep", "drop")
+_INTERVAL = _table({"months": _whole(1), "km": _whole(1)})
+_ENERGIES = ("petrol", "hybrid", "electric", "other")
+_WORK = ("maintenance", "repair", "warranty", "body", "recall")
+_BLOCKS = {
+    "basics": ("kind", "home_region", "channel", "birth_year", "household_id", "consent"),
+    "intention": ("model", "budget_band", "use", "finance", "purchase_kind"),
+    "usage": ("models", "energy", "sold_on", "warranty_until", "odometer_km", "km_per_day"),
+    "service": ("last_service", "spend_fen"),
+    "feedback": ("satisfaction", "recommend", "contacted"),
+}
 _GUARANTEE = _table({"days": _whole(0), "km": _whole(0)})
 SETTINGS: Mapping[str, Mapping[str, Check]] = {
     "plan": {"name": check.label, "version": check.text},
@@ -96,7 +154,8 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "complete": _inside, "partial": _inside,
         "call_back": _table({"score": _number(0), "within": check.span, "purposes": _words}),
         "outlier_gap": _number(0, 1), "false_discovery": _inside, "collinear": _number(1),
-        "population": check.label, "expectations": check.label,
+        "population": check.label, "expectations": check.label, "small_n": _number(0),
+        "max_rows": _whole(1),
         "quality": _table({
             "straight_items": _whole(2), "hurried": _inside,
             "coached": _table({"share": _inside, "answers": _whole(1)}), "item_gap": _inside,
@@ -105,9 +164,22 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
         }),
         "weighting": _table({
             "classes": _whole(2), "class_answers": _whole(1), "level_answers": _whole(1),
-            "trim": _number(1), "gap": _inside,
+            "trim": _number(1), "gap": _inside, "unmet": _one_of("refuse", "accept"),
+            "model_levels": _whole(2),
+            "lonely": _one_of("average", "adjust", "remove", "refuse"),
         }),
         "margins": _mapping,
+    },
+    "customer_file": {
+        "party": _one_of("customer", "household"), "fleet_vehicles": _whole(1),
+        **{block: _listed(*fields) for block, fields in _BLOCKS.items()},
+    },
+    "lifecycle": {"money_months": _whole(1), "rules": _rules},
+    "service_due": {
+        "intervals": _table(dict.fromkeys(_ENERGIES, _INTERVAL)), "resets": _listed(*_WORK),
+        "soon_days": _whole(0), "grace_days": _whole(0), "defected_months": _whole(1),
+        "lost_months": _whole(1), "jump_km_per_day": check.above_zero, "rate_months": _whole(1),
+        "rate_days": _whole(1), "pre_delivery_days": _whole(0), "retention_months": _months,
     },
 }  # fmt: skip
 
