@@ -1,4 +1,4 @@
-"""Kaplan-Meier with the intervals of survfit, medians, mean times, and log-rank tests."""
+"""Kaplan-Meier with the intervals of survfit, medians, mean times, concordance of a risk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from dealerqm.errors import MethodError, unknown
 from dealerqm.stats.intervals import Interval
@@ -15,7 +15,6 @@ from dealerqm.stats.survival import kaplan_meier
 
 Array = NDArray[np.float64]
 LEVEL = 1e-9  # a curve this close to a level has reached it
-SMALLEST = 1e-10  # eigenvalue of a correlation matrix: below it a direction is empty
 
 
 class Points(NamedTuple):
@@ -49,72 +48,21 @@ class Mean(NamedTuple):
     error: Array
 
 
-class Test(NamedTuple):
-    """A chi-square test.
+class _Scale(NamedTuple):
+    """A scale on which an interval is symmetric: the way there, its slope, the way back."""
 
-    Attributes
-    ----------
-    statistic, df, p_value : float
-        NaN where nothing can be tested.
-    """
-
-    statistic: float
-    df: int
-    p_value: float
+    to: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+    back: Callable[[Array], Array]
 
 
-class Ranks(NamedTuple):
-    """A log-rank test.
-
-    Attributes
-    ----------
-    statistic, df, p_value : float
-        Chi-square test of equal curves.
-    observed, expected : ndarray, shape (groups,)
-        Events, weighted by the curve when rho is not 0; groups in sorted order.
-    variance : ndarray, shape (groups, groups)
-        Of observed - expected.
-    """
-
-    statistic: float
-    df: int
-    p_value: float
-    observed: Array
-    expected: Array
-    variance: Array
-
-
-def _plain(p: Array, se: Array) -> tuple[Array, Array]:
-    return np.maximum(p - se, 0.0), np.minimum(p + se, 1.0)
-
-
-def _log(p: Array, se: Array) -> tuple[Array, Array]:
-    return p * np.exp(-se / p), np.minimum(p * np.exp(se / p), 1.0)
-
-
-def _log_log(p: Array, se: Array) -> tuple[Array, Array]:
-    middle, half = np.log(-np.log(p)), se / (p * -np.log(p))
-    return np.exp(-np.exp(middle + half)), np.exp(-np.exp(middle - half))
-
-
-def _logit(p: Array, se: Array) -> tuple[Array, Array]:
-    middle, half = np.log(p / (1 - p)), se / (p * (1 - p))
-    return special.expit(middle - half), special.expit(middle + half)
-
-
-def _arcsin(p: Array, se: Array) -> tuple[Array, Array]:
-    middle, half = np.arcsin(np.sqrt(p)), se / (2 * np.sqrt(p * (1 - p)))
-    return np.sin(np.maximum(middle - half, 0)) ** 2, np.sin(
-        np.minimum(middle + half, np.pi / 2)
-    ) ** 2
-
-
-KINDS: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {
-    "log": _log,
-    "plain": _plain,
-    "log-log": _log_log,
-    "logit": _logit,
-    "arcsin": _arcsin,
+KINDS = {
+    "log": _Scale(np.log, lambda p: 1 / p, np.exp),
+    "plain": _Scale(lambda p: p, np.ones_like, lambda y: y),
+    "log-log": _Scale(
+        lambda p: -np.log(-np.log(p)), lambda p: -1 / (p * np.log(p)), lambda y: np.exp(-np.exp(-y))
+    ),
+    "logit": _Scale(special.logit, lambda p: 1 / (p * (1 - p)), special.expit),
 }
 
 
@@ -164,7 +112,7 @@ def limits(p: ArrayLike, error: ArrayLike, *, kind: str, confidence: float = 0.9
     ----------
     p, error : array_like
         Share and its standard error.
-    kind : {"log", "plain", "log-log", "logit", "arcsin"}
+    kind : {"log", "plain", "log-log", "logit"}
         Scale on which the interval is symmetric.
     confidence : float
         Two-sided level.
@@ -172,7 +120,7 @@ def limits(p: ArrayLike, error: ArrayLike, *, kind: str, confidence: float = 0.9
     Returns
     -------
     Interval
-        Within 0..1; NaN where the scale has no value (p = 0; p = 1 for the last three).
+        Within 0..1; NaN where the scale has no value (p = 0; p = 1 for the last two).
 
     Raises
     ------
@@ -195,8 +143,10 @@ def limits(p: ArrayLike, error: ArrayLike, *, kind: str, confidence: float = 0.9
     p, error = np.asarray(p, float), np.asarray(error, float)
     z = float(special.ndtri(0.5 + confidence / 2))
     with np.errstate(all="ignore"):
-        low, high = KINDS[kind](p, z * error)
-    return Interval(p, low, high)
+        scale = KINDS[kind]
+        half = z * error * scale.slope(p)
+        low, high = scale.back(scale.to(p) - half), scale.back(scale.to(p) + half)
+    return Interval(p, np.maximum(low, 0.0), np.minimum(high, 1.0))
 
 
 def survival_at(
@@ -250,29 +200,11 @@ def survival_at(
     estimate = np.where(known, estimate, np.nan)
     error = np.where(known & (estimate > 0), error, np.nan)
     found = limits(estimate, error, kind=kind, confidence=confidence)
-    return Points(watched_at(t, n, at), estimate, error, found.low, found.high)
+    return Points(_watched(t, n, at), estimate, error, found.low, found.high)
 
 
-def watched_at(times: Array, counts: Array, ages: Array) -> Array:
-    """Rows still watched just before each age.
-
-    Parameters
-    ----------
-    times, counts : ndarray, shape (r,)
-        End of watching, and how many rows are like this.
-    ages : ndarray, shape (ages,)
-        When to look.
-
-    Returns
-    -------
-    ndarray, shape (ages,)
-        Counts.
-
-    Examples
-    --------
-    >>> watched_at(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([1.0, 1.5])).tolist()
-    [7.0, 4.0]
-    """
+def _watched(times: Array, counts: Array, ages: Array) -> Array:
+    """Rows still watched just before each age."""
     order = np.argsort(times, kind="stable")
     left = np.append(np.cumsum(counts[order][::-1])[::-1], 0.0)
     result: Array = left[np.searchsorted(times[order], ages, side="left")]
@@ -387,34 +319,27 @@ def mean_time(
     return Mean(np.asarray(areas.sum()), np.sqrt((beyond**2 * terms).sum()))
 
 
-def log_rank(
+def concordance(
     times: ArrayLike,
     events: ArrayLike,
-    groups: ArrayLike,
+    risk: ArrayLike,
     *,
     counts: ArrayLike | None = None,
     strata: ArrayLike | None = None,
-    rho: float = 0.0,
-) -> Ranks:
-    """Test whether groups have the same curve.
+) -> Mean:
+    """Share of pairs in which the one at higher risk had the event first.
 
     Parameters
     ----------
-    times, events : array_like, shape (r,)
-        As in ``stats.survival.kaplan_meier``.
-    groups : array_like, shape (r,)
-        Group of each row.
-    counts : array_like, shape (r,), or None
-        How many rows are like this; None is one each.
-    strata : array_like, shape (r,), or None
-        Groups are compared within strata only.
-    rho : float
-        Events weigh S(t-)^rho: 0 is log-rank, 1 is Peto-Peto (early differences count more).
+    times, events, risk : array_like, shape (r,)
+        End of watching, whether it was the event, and a risk: higher is sooner.
+    counts, strata : array_like, shape (r,), or None
+        How many rows are like this; pairs are of one stratum.
 
     Returns
     -------
-    Ranks
-        df counts the groups with events to expect, less one; NaN with fewer than two of them.
+    Mean
+        Scalars; NaN without a pair whose order is known.
 
     Raises
     ------
@@ -423,77 +348,52 @@ def log_rank(
 
     Notes
     -----
-    Σ w (d_k - d n_k/n) against Σ w² d (n-d)/(n-1) (diag(n_k/n) - n_k n_l/n²).
+    A pair counts when the earlier time is an event; rows censored at that time outlive it; ties
+    of risk count half. Error: √Σ counts · influence².
 
-    Source: Harrington and Fleming (1982), Biometrika 69, 553; R survival 3.5 ``survdiff``;
-    reference case segment/03.
+    Source: Harrell et al. (1982), JAMA 247, 2543; R survival 3.5 ``concordance``.
 
     Examples
     --------
-    >>> found = log_rank([1, 2, 3, 4], [1, 1, 1, 1], ["a", "a", "b", "b"])
-    >>> found.expected.round(4).tolist(), round(found.statistic, 4)
-    ([0.8333, 3.1667], 2.8824)
+    >>> concordance([1, 2, 3], [1, 1, 0], [3, 1, 2]).estimate.round(4).tolist()
+    0.6667
     """
     t, n = checked(times, counts)
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
     happened = np.asarray(events, bool)
+    rank = np.asarray(risk, float)
+    rank = np.unique((rank / max(1.0, np.abs(rank).max(initial=0))).round(12), return_inverse=True)[
+        1
+    ]
+    place = 2 * np.unique(t, return_inverse=True)[1] + ~happened
     layer = np.zeros(t.size, np.intp)
     if strata is not None:
         layer = np.unique(np.asarray(strata), return_inverse=True)[1]
-    order = np.argsort(layer, kind="stable")
-    size = names.size
-    observed, expected, variance = np.zeros(size), np.zeros(size), np.zeros((size, size))
-    for rows in np.split(order, np.flatnonzero(np.diff(layer[order])) + 1):
-        found = _within(t[rows], happened[rows], group[rows], n[rows], rho, size)
-        observed, expected, variance = observed + found[0], expected + found[1], variance + found[2]
-    used = np.flatnonzero(expected > 0)
-    test = chi_square((observed - expected)[used][1:], variance[np.ix_(used, used)][1:, 1:])
-    return Ranks(*test, observed, expected, variance)
+    right, pairs = np.zeros(t.size), np.zeros(t.size)
+    for k in range(layer.max(initial=-1) + 1):
+        q, s, m, e = (v[layer == k] for v in (place, rank, n, happened))
+        right[layer == k] = e * _under(q, s, m) + _under(-q, -s, m * e)
+        pairs[layer == k] = 2 * (e * _under(q, 0 * s, m) + _under(-q, 0 * s, m * e))
+    total = float((n * pairs).sum()) / 2
+    share = float((n * right).sum()) / 2 / total if total else float("nan")
+    spread = np.sqrt((n * (right - share * pairs) ** 2).sum())
+    return Mean(np.asarray(share), np.asarray(spread / total if total else np.nan))
 
 
-def _within(
-    t: Array, happened: NDArray[np.bool_], group: NDArray[np.intp], n: Array, rho: float, size: int
-) -> tuple[Array, Array, Array]:
-    grid, place = np.unique(t, return_inverse=True)
-    cell, shape = place * size + group, (grid.size, size)
-    died = np.bincount(cell, happened * n, grid.size * size).reshape(shape)
-    risk = np.cumsum(np.bincount(cell, n, grid.size * size).reshape(shape)[::-1], axis=0)[::-1]
-    hit = died.sum(1) > 0
-    died, risk = died[hit], risk[hit]
-    d, m = died.sum(1), risk.sum(1)
-    w = np.append(1.0, np.cumprod(1 - d / m))[:-1] ** rho
-    share = risk / m[:, None]
-    spread = w**2 * d * np.divide(m - d, m - 1, out=np.zeros_like(m), where=m > 1)
-    variance = np.diag((spread[:, None] * share).sum(0)) - (spread[:, None] * share).T @ share
-    return w @ died, (w * d) @ share, variance
-
-
-def chi_square(score: Array, variance: Array) -> Test:
-    """Test a vector of sums against its variance.
-
-    Parameters
-    ----------
-    score : ndarray, shape (k,)
-        Sums that are 0 on average when nothing is there.
-    variance : ndarray, shape (k, k)
-        Their covariance.
-
-    Returns
-    -------
-    Test
-        df = k; NaN when k is 0 or the variance is singular.
-
-    Examples
-    --------
-    >>> chi_square(np.array([2.0]), np.array([[1.0]])).statistic
-    4.0
-    """
-    scale = np.sqrt(np.diag(variance))
-    if not score.size or not (scale > 0).all():
-        return Test(float("nan"), score.size, float("nan"))
-    shape = variance / np.outer(scale, scale)
-    if np.linalg.eigvalsh(shape)[0] < SMALLEST:
-        return Test(float("nan"), score.size, float("nan"))
-    z = score / scale
-    value = float(z @ np.linalg.solve(shape, z))
-    return Test(value, score.size, float(stats.chi2.sf(value, score.size)))
+def _under(q: Array, s: Array, n: Array) -> Array:
+    """Rows with a larger q and a smaller s than each row, those with the same s half."""
+    kinds, place = np.unique(np.stack([-q, -s], axis=1), axis=0, return_inverse=True)
+    weight, level = np.bincount(place, n), -kinds[:, 1]  # within one q the larger s come first
+    level = level - level.min(initial=0)
+    found, at = np.zeros(weight.size), np.arange(weight.size)
+    span, width = int(level.max(initial=0)) + 1, 1
+    while width < at.size:  # merge neighbouring blocks: the left one has the larger q
+        block, right = at // (2 * width), at // width % 2 == 1
+        key = block * span + level
+        order = np.flatnonzero(~right)[np.argsort(key[~right], kind="stable")]
+        sums = np.append(0.0, np.cumsum(weight[order]))
+        start = np.searchsorted(key[order], block[right] * span)
+        for side in ("left", "right"):
+            end = np.searchsorted(key[order], key[right], side=side)
+            found[right] += (sums[end] - sums[start]) / 2
+        width *= 2
+    return found[place]
