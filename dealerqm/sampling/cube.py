@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -244,7 +244,7 @@ def cube(design: Design, *, domain: ArrayLike | Domains | None = None) -> Cube:
 def _numbered(values: NDArray[np.generic]) -> tuple[Codes, Array]:
     """Give answers numbers from 0 on and return the answers, the last of them NaN."""
     short = values.dtype.kind in "iu" and values.dtype.itemsize < np.dtype(float).itemsize
-    given = values if short else values.astype(float, copy=False)
+    given: Any = values if short else values.astype(float, copy=False)
     low, high = float(np.fmin.reduce(given)), float(np.fmax.reduce(given))
     if high - low < WHOLE and low == int(low):
         if short:
