@@ -56,6 +56,21 @@ def _table(checks: Mapping[str, Check]) -> Check:
     return checked
 
 
+def _cuts(value: object, place: str) -> None:
+    _table({"poor": _number(0), "good": _number(0)})(value, place)
+    low, high = (dict(value)[name] for name in ("poor", "good"))  # type: ignore[call-overload]
+    if not low < high:
+        raise PlanError(f"{place}: found poor {low} and good {high}, expected poor below good.")
+
+
+def _scales(value: object, place: str) -> None:
+    body = check.named(value, place)
+    if not body:
+        raise PlanError(f'{place}: found none, expected habits such as km_per_day = "log".')
+    for name, scale in body.items():
+        check.word(scale, ("log", "plain"), f"{place} {name}")
+
+
 def _mapping(value: object, place: str) -> None:
     check.named(value, place)
 
@@ -80,7 +95,9 @@ _COMPARED = {"money_yuan": (">=", "<"), **dict.fromkeys(_AGES, ("<=", ">"))}
 def _rules(value: object, place: str) -> None:
     if not isinstance(value, list) or not value:
         raise PlanError(f"{place}: found {value!r}, expected a list of rules.")
-    stages = [key.removeprefix("stage.") for key in labels.keys() if key.startswith("stage.")]
+    stages = [
+        key.removeprefix("stage.") for key in sorted(labels.keys()) if key.startswith("stage.")
+    ]
     names: set[str] = set()
     for number, rule in enumerate(value, 1):
         here = f"{place} {number}"
@@ -168,11 +185,22 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
             "model_levels": _whole(2),
             "lonely": _one_of("average", "adjust", "remove", "refuse"),
         }),
+        "structure": _table({
+            "answers_per_item": _whole(1), "reliable": _inside, "item_rest": _inside,
+            "kmo": _inside, "chance": _inside, "loading": _inside, "cuts": _cuts,
+            "effect": check.above_zero, "importance_shift": _inside,
+        }),
         "margins": _mapping,
     },
     "customer_file": {
         "party": _one_of("customer", "household"), "fleet_vehicles": _whole(1),
         **{block: _listed(*fields) for block, fields in _BLOCKS.items()},
+    },
+    "segments": {
+        "clusters": _table({
+            "months": _whole(1), "least_visits": _whole(2), "features": _scales,
+            "most": _number(2, 20, whole=True), "people": _whole(1), "keep_name": _inside,
+        }),
     },
     "lifecycle": {"money_months": _whole(1), "rules": _rules},
     "service_due": {

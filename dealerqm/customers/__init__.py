@@ -1,0 +1,1 @@
+"""The customers on a day: their file, their habits, their stage, and when their service is due."""
