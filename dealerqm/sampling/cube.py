@@ -246,18 +246,21 @@ def _numbered(values: NDArray[np.generic]) -> tuple[Codes, Array]:
     short = values.dtype.kind in "iu" and values.dtype.itemsize < np.dtype(float).itemsize
     given: Any = values if short else values.astype(float, copy=False)
     low, high = float(np.fmin.reduce(given)), float(np.fmax.reduce(given))
-    if high - low < WHOLE and low == int(low):
-        if short:
+    gone = np.zeros(0, bool) if short else np.isnan(given)
+    if high - low < WHOLE and (short or _whole(given, gone)):
+        with np.errstate(invalid="ignore"):
             number = given.astype(np.int64)
-            number -= int(low)
-            return number, np.append(np.arange(low, high + 1), np.nan)
-        top, gone = int(high - low) + 1, np.isnan(given)
-        shifted = np.where(gone, top, given - low)
-        number = shifted.astype(np.int64)
-        if (number == shifted).all():
-            return number, np.append(np.arange(low, high + 1), np.nan)
+        number -= int(low)
+        if gone.any():
+            number[gone] = int(high - low) + 1
+        return number, np.append(np.arange(low, high + 1), np.nan)
     code, names = pd.factorize(given.astype(float, copy=False))
     return np.where(code < 0, names.size, code), np.append(names, np.nan)
+
+
+def _whole(given: Array, gone: NDArray[np.bool_]) -> bool:
+    whole = np.rint(given) == given
+    return bool(whole.sum() + gone.sum() == given.size)
 
 
 def read_cells(
