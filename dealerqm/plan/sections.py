@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from dealerqm import conditions, labels
+from dealerqm import conditions, labels, tables
 from dealerqm.errors import PlanError, unknown
 from dealerqm.plan import check
 from dealerqm.plan.model import Kpi
@@ -132,6 +132,99 @@ def _months(value: object, place: str) -> None:
         check.number(each, place, 1, whole=True)
 
 
+_LABELS = tuple(labels.keys())
+
+
+def _words_of(prefix: str) -> dict[str, tuple[str, ...]]:
+    return {key.removeprefix(prefix): () for key in _LABELS if key.startswith(prefix)}
+
+
+CARE = Table("care", {}, (), {
+    "stage": Column("stage", "category", values=_words_of("stage.")),
+    "due": Column("due", "category", values=_words_of("due_state.")),
+    "grade": Column("grade", "category"),
+    "due_in": Column("due_in", "int"), "changes_in": Column("changes_in", "int"),
+})  # what a rule of care can ask; days from the end of the data  # fmt: skip
+_ON = ("due_on", "changes_on")
+
+
+def _care_rules(value: object, place: str) -> None:
+    if not isinstance(value, list) or not value:
+        raise PlanError(f"{place}: found {value!r}, expected a list of rules.")
+    contacts = tables.load()["contacts"].columns
+    rule = _table({
+        "name": check.text, "when": lambda v, p: conditions.parse(v, CARE, p),  # type: ignore[arg-type]
+        "action": check.text, "on": _one_of(*_ON), "days": _number(-366, 366, whole=True),
+        "channel": _one_of(*contacts["channel"].values),
+        "purpose": _one_of(*contacts["purpose"].values), "capacity": _whole(1),
+    })  # fmt: skip
+    for number, body in enumerate(value, 1):
+        rule(body, f"{place} {number}")
+    names = [body["name"] for body in value]
+    for name in names:
+        if names.count(name) > 1:
+            raise PlanError(f"{place}: found the name {name!r} twice; name rules apart.")
+
+
+def _grades(value: object, place: str) -> None:
+    share = {"share": _inside}
+    limit = _table({"within": check.span, **share})
+    grade = _table({
+        "label": check.label, "stages": _listed(*_words_of("stage.")), "waiting": limit,
+        "response": limit, "contact": _table({"times": _whole(1), **share}),
+        "satisfaction": _table(share),
+    })  # fmt: skip
+    owner: dict[str, str] = {}
+    for name, body in check.named(value, place).items():
+        grade(body, f"{place} {name}")
+        for stage in body["stages"]:
+            if owner.setdefault(stage, name) != name:
+                raise PlanError(
+                    f"{place} {name}: found the stage {stage!r}, which {owner[stage]} has already; "
+                    "a stage belongs to one grade."
+                )
+
+
+def _labelled(value: object, place: str) -> None:
+    for name, body in check.named(value, place).items():
+        check.label(body, f"{place} {name}")
+
+
+def _traits(value: object, place: str) -> None:
+    people = tables.load()["customers"].stored
+    for name, body in check.named(value, place).items():
+        here = f"{place} {name}"
+        spec = check.known(body, ("column", "birth_year", "edges", "bands"), here)
+        if "column" in spec:
+            check.known(body, ("column",), here)
+            check.word(spec["column"], people, f"{here} column")
+            continue
+        check.needs(spec, ("birth_year", "edges", "bands"), here)
+        check.word(spec["birth_year"], people, f"{here} birth_year")
+        _months(spec["edges"], f"{here} edges")
+        _words(spec["bands"], f"{here} bands")
+        if len(spec["bands"]) != len(spec["edges"]) + 1:
+            raise PlanError(
+                f"{here}: found {len(spec['edges'])} edges and {len(spec['bands'])} bands, "
+                "expected one band more than edges."
+            )
+
+
+def _costs(value: object, place: str) -> None:
+    channels = tables.load()["contacts"].columns["channel"].values
+    _table(dict.fromkeys(channels, _number(0)))(value, place)
+
+
+def _care(section: Mapping[str, Any], source: str) -> None:
+    """Refuse rules that name an action or a grade that the plan does not describe."""
+    for number, rule in enumerate(section["rules"], 1):
+        place = f"{source} [care] rules {number}"
+        check.word(rule["action"], section["actions"], f"{place} action")
+        for term in conditions.parse(rule["when"], CARE, place):
+            for word in term.values if term.column == "grade" else ():
+                check.word(word, section["grades"], f"{place} when: grade")
+
+
 _TREAT = _one_of("keep", "drop")
 _INTERVAL = _table({"months": _whole(1), "km": _whole(1)})
 _ENERGIES = ("petrol", "hybrid", "electric", "other")
@@ -197,17 +290,25 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
         **{block: _listed(*fields) for block, fields in _BLOCKS.items()},
     },
     "segments": {
+        "encoded": _inside, "purposes": _labelled, "protected": _traits,
         "clusters": _table({
             "months": _whole(1), "least_visits": _whole(2), "features": _scales,
             "most": _number(2, 20, whole=True), "people": _whole(1), "keep_name": _inside,
         }),
     },
     "lifecycle": {"money_months": _whole(1), "rules": _rules},
+    "care": {
+        "hold_out": _inside, "horizon_days": _number(1, 366, whole=True), "watch_days": _whole(1),
+        "before_days": _whole(1), "worth": _inside, "power": _inside, "balance_alpha": _inside,
+        "margin": _inside, "contact_yuan": _costs, "fair_gap": _inside, "rules": _care_rules,
+        "actions": _labelled, "grades": _grades,
+    },
     "service_due": {
         "intervals": _table(dict.fromkeys(_ENERGIES, _INTERVAL)), "resets": _listed(*_WORK),
         "soon_days": _whole(0), "grace_days": _whole(0), "defected_months": _whole(1),
         "lost_months": _whole(1), "jump_km_per_day": check.above_zero, "rate_months": _whole(1),
-        "rate_days": _whole(1), "pre_delivery_days": _whole(0), "retention_months": _months,
+        "rate_days": _whole(1), "pre_delivery_days": _whole(0), "match_days": _whole(0),
+        "retention_months": _months,
     },
 }  # fmt: skip
 
@@ -234,6 +335,7 @@ def settings(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     for section, checks in SETTINGS.items():
         _table(checks)(raw[section], f"{source} [{section}]")
+    _care(raw["care"], source)
     charts = raw["charts"]
     if charts["minimum_periods"] > charts["baseline_periods"]:
         raise PlanError(

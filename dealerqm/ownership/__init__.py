@@ -1,0 +1,1 @@
+"""Kernels of customers and their vehicles: calendar months, histories, odometers, services due."""
