@@ -8,8 +8,7 @@ import survey_worlds
 from survey_hand import answer, made, silent, with_settings
 
 from dealerqm.errors import MethodError
-from dealerqm.fieldwork import quality
-from dealerqm.survey import scores
+from dealerqm.survey import quality, scores
 
 CALM = {"straight": "keep", "hurried": "keep", "duplicate": "keep", "coached": "keep"}
 ONLY_CHANNEL = {"channel": {"column": "channel"}}

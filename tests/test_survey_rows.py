@@ -11,9 +11,9 @@ from survey_hand import PLAN, answer, made, silent
 
 from dealerqm import survey
 from dealerqm.errors import MethodError, ParameterError
-from dealerqm.fieldwork.instrument import Instrument
-from dealerqm.fieldwork.rows import coverage
 from dealerqm.period import parse
+from dealerqm.plan.instrument import Instrument
+from dealerqm.survey.rows import coverage
 
 # ---------------------------------------------------------------- the instrument
 

@@ -7,8 +7,7 @@ import survey_hand as hand
 from survey_hand import answer, made, with_settings
 
 from dealerqm.errors import ParameterError
-from dealerqm.fieldwork import quality
-from dealerqm.survey import explain, scores
+from dealerqm.survey import explain, quality, scores
 
 FREE = with_settings(margins={"channel": {"column": "channel"}})
 STORES = {f"S{i}": "North" if i % 2 else "South" for i in range(1, 9)}

@@ -7,13 +7,15 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from dealerqm import conditions, labels, tables
+from dealerqm.conditions import parse
 from dealerqm.errors import PlanError, unknown
 from dealerqm.plan import check
-from dealerqm.plan.model import Kpi
+from dealerqm.plan.model import Factor, Kpi
 from dealerqm.tables import Column, Table
 
 Check = Callable[[Any, str], object]
+_FULL, _ROUNDING = 100.0, 1.0  # published weights are rounded and may sum to 99 or 101
+_RESPONDENTS = ("customer", "staff")
 _STATUS = ("verified", "claimed")
 
 
@@ -28,6 +30,13 @@ def _whole(low: int) -> Check:
 def _inside(value: object, place: str) -> None:
     if not 0 < check.number(value, place, 0, 1) < 1:
         raise PlanError(f"{place}: found {value}, expected a number between 0 and 1.")
+
+
+def _above_zero(value: object, place: str) -> float:
+    found = check.number(value, place, 0)
+    if not found:
+        raise PlanError(f"{place}: found {value}, expected a number above 0.")
+    return found
 
 
 def _timezone(value: object, place: str) -> None:
@@ -56,21 +65,6 @@ def _table(checks: Mapping[str, Check]) -> Check:
     return checked
 
 
-def _cuts(value: object, place: str) -> None:
-    _table({"poor": _number(0), "good": _number(0)})(value, place)
-    low, high = (dict(value)[name] for name in ("poor", "good"))  # type: ignore[call-overload]
-    if not low < high:
-        raise PlanError(f"{place}: found poor {low} and good {high}, expected poor below good.")
-
-
-def _scales(value: object, place: str) -> None:
-    body = check.named(value, place)
-    if not body:
-        raise PlanError(f'{place}: found none, expected habits such as km_per_day = "log".')
-    for name, scale in body.items():
-        check.word(scale, ("log", "plain"), f"{place} {name}")
-
-
 def _mapping(value: object, place: str) -> None:
     check.named(value, place)
 
@@ -84,158 +78,7 @@ def _one_of(*words: str) -> Check:
     return lambda value, place: check.word(value, words, place)
 
 
-_AGES = ("lead_months", "sale_months", "service_months", "activity_months")
-LIFECYCLE = Table("lifecycle", {}, (), {
-    name: Column(name, "int", minimum=0)
-    for name in ("leads", "sales", "services", "trade_ins", "held", "money_yuan", *_AGES)
-})  # what a rule of the lifecycle can ask  # fmt: skip
-_COMPARED = {"money_yuan": (">=", "<"), **dict.fromkeys(_AGES, ("<=", ">"))}
-
-
-def _rules(value: object, place: str) -> None:
-    if not isinstance(value, list) or not value:
-        raise PlanError(f"{place}: found {value!r}, expected a list of rules.")
-    stages = [
-        key.removeprefix("stage.") for key in sorted(labels.keys()) if key.startswith("stage.")
-    ]
-    names: set[str] = set()
-    for number, rule in enumerate(value, 1):
-        here = f"{place} {number}"
-        _table({"name": check.text, "stage": _one_of(*stages), "when": _condition})(rule, here)
-        if rule["name"] in names:
-            raise PlanError(f"{here}: found the name {rule['name']!r} twice; name rules apart.")
-        names.add(rule["name"])
-
-
-def _condition(value: object, place: str) -> None:
-    for term in conditions.parse(str(value), LIFECYCLE, place):
-        allowed = _COMPARED.get(term.column)
-        if term.op == "present" or (allowed and term.op not in allowed):
-            raise PlanError(unknown(
-                f"{place}: comparison of {term.column}", term.op, allowed or ("==", "in", *"<>")
-            ))  # fmt: skip
-
-
-def _listed(*words: str) -> Check:
-    def checked(value: object, place: str) -> None:
-        _words(value, place)
-        for word in value:  # type: ignore[attr-defined]
-            check.word(word, words, place)
-
-    return checked
-
-
-def _months(value: object, place: str) -> None:
-    if not isinstance(value, list) or not value or value != sorted(set(value)):
-        raise PlanError(f"{place}: found {value!r}, expected rising whole numbers of months.")
-    for each in value:
-        check.number(each, place, 1, whole=True)
-
-
-_LABELS = tuple(labels.keys())
-
-
-def _words_of(prefix: str) -> dict[str, tuple[str, ...]]:
-    return {key.removeprefix(prefix): () for key in _LABELS if key.startswith(prefix)}
-
-
-CARE = Table("care", {}, (), {
-    "stage": Column("stage", "category", values=_words_of("stage.")),
-    "due": Column("due", "category", values=_words_of("due_state.")),
-    "grade": Column("grade", "category"),
-    "due_in": Column("due_in", "int"), "changes_in": Column("changes_in", "int"),
-})  # what a rule of care can ask; days from the end of the data  # fmt: skip
-_ON = ("due_on", "changes_on")
-
-
-def _care_rules(value: object, place: str) -> None:
-    if not isinstance(value, list) or not value:
-        raise PlanError(f"{place}: found {value!r}, expected a list of rules.")
-    contacts = tables.load()["contacts"].columns
-    rule = _table({
-        "name": check.text, "when": lambda v, p: conditions.parse(v, CARE, p),  # type: ignore[arg-type]
-        "action": check.text, "on": _one_of(*_ON), "days": _number(-366, 366, whole=True),
-        "channel": _one_of(*contacts["channel"].values),
-        "purpose": _one_of(*contacts["purpose"].values), "capacity": _whole(1),
-    })  # fmt: skip
-    for number, body in enumerate(value, 1):
-        rule(body, f"{place} {number}")
-    names = [body["name"] for body in value]
-    for name in names:
-        if names.count(name) > 1:
-            raise PlanError(f"{place}: found the name {name!r} twice; name rules apart.")
-
-
-def _grades(value: object, place: str) -> None:
-    share = {"share": _inside}
-    limit = _table({"within": check.span, **share})
-    grade = _table({
-        "label": check.label, "stages": _listed(*_words_of("stage.")), "waiting": limit,
-        "response": limit, "contact": _table({"times": _whole(1), **share}),
-        "satisfaction": _table(share),
-    })  # fmt: skip
-    owner: dict[str, str] = {}
-    for name, body in check.named(value, place).items():
-        grade(body, f"{place} {name}")
-        for stage in body["stages"]:
-            if owner.setdefault(stage, name) != name:
-                raise PlanError(
-                    f"{place} {name}: found the stage {stage!r}, which {owner[stage]} has already; "
-                    "a stage belongs to one grade."
-                )
-
-
-def _labelled(value: object, place: str) -> None:
-    for name, body in check.named(value, place).items():
-        check.label(body, f"{place} {name}")
-
-
-def _traits(value: object, place: str) -> None:
-    people = tables.load()["customers"].stored
-    for name, body in check.named(value, place).items():
-        here = f"{place} {name}"
-        spec = check.known(body, ("column", "birth_year", "edges", "bands"), here)
-        if "column" in spec:
-            check.known(body, ("column",), here)
-            check.word(spec["column"], people, f"{here} column")
-            continue
-        check.needs(spec, ("birth_year", "edges", "bands"), here)
-        check.word(spec["birth_year"], people, f"{here} birth_year")
-        _months(spec["edges"], f"{here} edges")
-        _words(spec["bands"], f"{here} bands")
-        if len(spec["bands"]) != len(spec["edges"]) + 1:
-            raise PlanError(
-                f"{here}: found {len(spec['edges'])} edges and {len(spec['bands'])} bands, "
-                "expected one band more than edges."
-            )
-
-
-def _costs(value: object, place: str) -> None:
-    channels = tables.load()["contacts"].columns["channel"].values
-    _table(dict.fromkeys(channels, _number(0)))(value, place)
-
-
-def _care(section: Mapping[str, Any], source: str) -> None:
-    """Refuse rules that name an action or a grade that the plan does not describe."""
-    for number, rule in enumerate(section["rules"], 1):
-        place = f"{source} [care] rules {number}"
-        check.word(rule["action"], section["actions"], f"{place} action")
-        for term in conditions.parse(rule["when"], CARE, place):
-            for word in term.values if term.column == "grade" else ():
-                check.word(word, section["grades"], f"{place} when: grade")
-
-
 _TREAT = _one_of("keep", "drop")
-_INTERVAL = _table({"months": _whole(1), "km": _whole(1)})
-_ENERGIES = ("petrol", "hybrid", "electric", "other")
-_WORK = ("maintenance", "repair", "warranty", "body", "recall")
-_BLOCKS = {
-    "basics": ("kind", "home_region", "channel", "birth_year", "household_id", "consent"),
-    "intention": ("model", "budget_band", "use", "finance", "purchase_kind"),
-    "usage": ("models", "energy", "sold_on", "warranty_until", "odometer_km", "km_per_day"),
-    "service": ("last_service", "spend_fen"),
-    "feedback": ("satisfaction", "recommend", "contacted"),
-}
 _GUARANTEE = _table({"days": _whole(0), "km": _whole(0)})
 SETTINGS: Mapping[str, Mapping[str, Check]] = {
     "plan": {"name": check.label, "version": check.text},
@@ -249,9 +92,9 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
     },
     "publication": {"k": _whole(1)},
     "charts": {
-        "false_alarms": _table({"charts": check.above_zero, "years": check.above_zero}),
+        "false_alarms": _table({"charts": _above_zero, "years": _above_zero}),
         "baseline_periods": _whole(2), "minimum_periods": _whole(2), "diagnosis_alpha": _inside,
-        "rare_events": _number(0), "rebase_periods": _whole(3), "sigma": check.above_zero,
+        "rare_events": _number(0), "rebase_periods": _whole(3), "sigma": _above_zero,
     },
     "warning": {
         "case_due_days": _whole(1), "miss_probability": _inside, "reach": _whole(1),
@@ -264,8 +107,7 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "complete": _inside, "partial": _inside,
         "call_back": _table({"score": _number(0), "within": check.span, "purposes": _words}),
         "outlier_gap": _number(0, 1), "false_discovery": _inside, "collinear": _number(1),
-        "population": check.label, "expectations": check.label, "small_n": _number(0),
-        "max_rows": _whole(1),
+        "population": check.label, "expectations": check.label,
         "quality": _table({
             "straight_items": _whole(2), "hurried": _inside,
             "coached": _table({"share": _inside, "answers": _whole(1)}), "item_gap": _inside,
@@ -274,41 +116,9 @@ SETTINGS: Mapping[str, Mapping[str, Check]] = {
         }),
         "weighting": _table({
             "classes": _whole(2), "class_answers": _whole(1), "level_answers": _whole(1),
-            "trim": _number(1), "gap": _inside, "unmet": _one_of("refuse", "accept"),
-            "model_levels": _whole(2),
-            "lonely": _one_of("average", "adjust", "remove", "refuse"),
-        }),
-        "structure": _table({
-            "answers_per_item": _whole(1), "reliable": _inside, "item_rest": _inside,
-            "kmo": _inside, "chance": _inside, "loading": _inside, "cuts": _cuts,
-            "effect": check.above_zero, "importance_shift": _inside,
+            "trim": _number(1), "gap": _inside,
         }),
         "margins": _mapping,
-    },
-    "customer_file": {
-        "party": _one_of("customer", "household"), "fleet_vehicles": _whole(1),
-        **{block: _listed(*fields) for block, fields in _BLOCKS.items()},
-    },
-    "segments": {
-        "encoded": _inside, "purposes": _labelled, "protected": _traits,
-        "clusters": _table({
-            "months": _whole(1), "least_visits": _whole(2), "features": _scales,
-            "most": _number(2, 20, whole=True), "people": _whole(1), "keep_name": _inside,
-        }),
-    },
-    "lifecycle": {"money_months": _whole(1), "rules": _rules},
-    "care": {
-        "hold_out": _inside, "horizon_days": _number(1, 366, whole=True), "watch_days": _whole(1),
-        "before_days": _whole(1), "worth": _inside, "power": _inside, "balance_alpha": _inside,
-        "margin": _inside, "contact_yuan": _costs, "fair_gap": _inside, "rules": _care_rules,
-        "actions": _labelled, "grades": _grades,
-    },
-    "service_due": {
-        "intervals": _table(dict.fromkeys(_ENERGIES, _INTERVAL)), "resets": _listed(*_WORK),
-        "soon_days": _whole(0), "grace_days": _whole(0), "defected_months": _whole(1),
-        "lost_months": _whole(1), "jump_km_per_day": check.above_zero, "rate_months": _whole(1),
-        "rate_days": _whole(1), "pre_delivery_days": _whole(0), "match_days": _whole(0),
-        "retention_months": _months,
     },
 }  # fmt: skip
 
@@ -335,7 +145,6 @@ def settings(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     for section, checks in SETTINGS.items():
         _table(checks)(raw[section], f"{source} [{section}]")
-    _care(raw["care"], source)
     charts = raw["charts"]
     if charts["minimum_periods"] > charts["baseline_periods"]:
         raise PlanError(
@@ -346,6 +155,206 @@ def settings(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
         for name, body in check.named(raw[section], f"{source} [{section}]").items():
             check.label(body, f"{source} [{section}] {name}")
     return {name: raw[name] for name in (*SETTINGS, "dimensions", "areas")}
+
+
+def items(raw: object, survey: Table, source: str) -> dict[str, Column]:
+    """Check the instrument's items and turn them into columns of the survey table.
+
+    Parameters
+    ----------
+    raw : object
+        The section ``instrument``.
+    survey : Table
+        The contract of the survey table.
+    source : str
+        File name, for messages.
+
+    Returns
+    -------
+    dict of str to Column
+        Item to column.
+
+    Raises
+    ------
+    PlanError
+        If a key is unknown or missing, or an item takes the name or header of another column.
+    """
+    place = f"{source} [instrument]"
+    keys = ("scale", "index_points", "not_applicable", "items", "factors")
+    instrument = check.known(raw, (*keys, "overall", "touchpoints"), place)
+    check.needs(instrument, keys, place)
+    _touchpoints(instrument.get("touchpoints", []), survey, f"{place} touchpoints")
+    if "overall" in instrument:
+        check.word(instrument["overall"], check.named(instrument["items"], place),
+                   f"{place} overall")  # fmt: skip
+    _table({"min": _whole(0), "max": _whole(1)})(instrument["scale"], f"{place} scale")
+    low, high = instrument["scale"]["min"], instrument["scale"]["max"]
+    check.number(high, f"{place} scale max", low + 1)
+    _above_zero(instrument["index_points"], f"{place} index_points")
+    codes = instrument["not_applicable"]
+    if not isinstance(codes, list) or any(type(c) is not int or low <= c <= high for c in codes):
+        raise PlanError(
+            f"{place} not_applicable: found {codes!r}, expected whole numbers outside "
+            f"{low} to {high}."
+        )
+    taken = {header: name for name, column in survey.columns.items() for header in column.headers}
+    columns = {}
+    for name, spec in check.named(instrument["items"], f"{place} items").items():
+        columns[name] = _item(name, spec, instrument, f"{source} [instrument.items.{name}]")
+        asked = f"{source} [instrument.items.{name}] touchpoints"
+        _touchpoints(spec.get("touchpoints", []), survey, asked)
+        if name in survey.columns:
+            raise PlanError(f"{source} [instrument.items.{name}]: is a column of {survey.name}.")
+        for header in columns[name].headers:
+            if taken.setdefault(header, name) != name:
+                raise PlanError(
+                    f"{source} [instrument.items.{name}] label: {header!r} already names "
+                    f"{taken[header]}."
+                )
+    return columns
+
+
+def _item(name: str, spec: object, instrument: Mapping[str, Any], place: str) -> Column:
+    keys = ("label", "respondent")
+    body = check.known(spec, (*keys, "touchpoints"), place)
+    check.needs(body, keys, place)
+    check.word(body["respondent"], _RESPONDENTS, f"{place} respondent")
+    label = check.label(body["label"], f"{place} label")
+    return Column(
+        name=name, type="int", headers=(label["zh"], label["en"]), label=label,
+        minimum=instrument["scale"]["min"], maximum=instrument["scale"]["max"],
+        codes=tuple(instrument["not_applicable"]),
+    )  # fmt: skip
+
+
+def _touchpoints(value: object, survey: Table, place: str) -> None:
+    if not isinstance(value, list):
+        raise PlanError(f"{place}: found {value!r}, expected a list of touchpoints.")
+    for word in value:
+        check.word(word, survey.columns["touchpoint"].values, place)
+
+
+def survey(raw: Mapping[str, Any], tables: Mapping[str, Table], source: str) -> None:
+    """Check what the survey looks up in the tables: contacts, and margins of the weighting.
+
+    Parameters
+    ----------
+    raw : mapping
+        The section ``survey``. A margin has a ``column`` (of the survey), or ``table, key, link``
+        with ``where`` (a condition) or ``birth_year, edges, bands``, and perhaps ``touchpoints``.
+    tables : mapping of str to Table
+        The contracts, the instrument's items among the columns of the survey.
+    source : str
+        File name, for messages.
+
+    Raises
+    ------
+    PlanError
+        If a key, table, column, touchpoint or condition is unknown, or bands and edges do not fit.
+    """
+    for purpose in raw["call_back"]["purposes"]:
+        known = tables["contacts"].columns["purpose"]
+        check.word(purpose, known.values, f"{source} [survey] call_back purposes")
+    survey = tables["survey_responses"]
+    for name, spec in raw["margins"].items():
+        place = f"{source} [survey.margins] {name}"
+        if isinstance(spec, Mapping) and "column" in spec:
+            body = check.known(spec, ("column",), place)
+            check.word(body["column"], survey.columns, f"{place} column")
+            continue
+        kind = "where" if isinstance(spec, Mapping) and "where" in spec else "birth_year"
+        needed = ("table", "key", "link", *((kind,) if kind == "where" else _BANDS))
+        body = check.known(spec, (*needed, "touchpoints"), place)
+        check.needs(body, needed, place)
+        table = tables[check.word(body["table"], tables, f"{place} table")]
+        check.word(body["key"], table.columns, f"{place} key")
+        check.word(body["link"], survey.columns, f"{place} link")
+        _touchpoints(body.get("touchpoints", []), survey, f"{place} touchpoints")
+        if kind == "where":
+            parse(body["where"], table, f"{place} where")
+        else:
+            _bands(body, table, place)
+
+
+_BANDS = ("birth_year", "edges", "bands")
+
+
+def _bands(body: Mapping[str, Any], table: Table, place: str) -> None:
+    check.word(body["birth_year"], table.columns, f"{place} birth_year")
+    edges, bands = body["edges"], body["bands"]
+    whole = isinstance(edges, list) and all(type(edge) is int for edge in edges)
+    words = isinstance(bands, list) and all(isinstance(band, str) for band in bands)
+    if not whole or not words or edges != sorted(set(edges)) or len(bands) != len(edges) + 1:
+        raise PlanError(
+            f"{place}: found edges {edges!r} and bands {bands!r}, expected rising whole years and "
+            "one band more than edges."
+        )
+
+
+def factors(instrument: Mapping[str, Any], source: str) -> tuple[Factor, ...]:
+    """Check the factors of the index and their weights.
+
+    Parameters
+    ----------
+    instrument : mapping
+        The section ``instrument``, its items already checked.
+    source : str
+        File name, for messages.
+
+    Returns
+    -------
+    tuple of Factor
+        All versions of all factors.
+
+    Raises
+    ------
+    PlanError
+        If an item is unknown, or weights do not sum to 100; rounded ones (99 to 101) are scaled.
+    """
+    found: list[Factor] = []
+    for name, spec in check.named(instrument["factors"], f"{source} [instrument.factors]").items():
+        place = f"{source} [instrument.factors.{name}]"
+        body = check.known(spec, ("label", "versions"), place)
+        check.needs(body, ("label", "versions"), place)
+        label = check.label(body["label"], f"{place} label")
+        if not isinstance(body["versions"], list) or not body["versions"]:
+            raise PlanError(f"{place} versions: found {body['versions']!r}, expected a list.")
+        for version in body["versions"]:
+            wave, weight, weights = _version(version, instrument, place)
+            if any((factor.name, factor.from_wave) == (name, wave) for factor in found):
+                raise PlanError(f"{place}: has two versions from wave {wave!r}.")
+            found.append(Factor(name, label, wave, weight, weights))
+    _sum_of_factors(found, source)
+    return tuple(found)
+
+
+def _version(
+    raw: object, instrument: Mapping[str, Any], place: str
+) -> tuple[str, float, dict[str, float]]:
+    keys = ("from_wave", "weight", "items")
+    version = check.known(raw, keys, place)
+    check.needs(version, keys, place)
+    weights = check.known(version["items"], instrument["items"], f"{place} items")
+    for item, weight in weights.items():
+        _above_zero(weight, f"{place} items {item}")
+    total = sum(weights.values())
+    if abs(total - _FULL) > _ROUNDING:
+        raise PlanError(f"{place}: item weights sum to {total:g}, expected 100.")
+    weights = {item: weight * _FULL / total for item, weight in weights.items()}
+    wave = check.text(version["from_wave"], f"{place} from_wave")
+    return wave, _above_zero(version["weight"], f"{place} weight"), weights
+
+
+def _sum_of_factors(found: list[Factor], source: str) -> None:
+    for wave in sorted({factor.from_wave for factor in found}):
+        started = [factor for factor in found if factor.from_wave <= wave]
+        newest = {f.name: f.weight for f in sorted(started, key=lambda f: f.from_wave)}
+        total = sum(newest.values())
+        if abs(total - _FULL) > _ROUNDING:
+            raise PlanError(
+                f"{source} [instrument.factors]: the weights of {', '.join(newest)} sum to "
+                f"{total:g} from wave {wave!r}, expected 100."
+            )
 
 
 def benchmarks(raw: object, kpis: Mapping[str, Kpi], source: str) -> dict[str, dict[str, Any]]:

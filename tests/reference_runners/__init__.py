@@ -5,7 +5,6 @@ what differs from the case's expected values. A new subject is one module and on
 """
 
 RUNNERS = {
-    "segment": "reference_runners.segment",
     "spc": "reference_runners.spc",
     "survey": "reference_runners.survey",
 }

@@ -1,1 +1,0 @@
-"""Segments as arrays: distances, partitions, how many there are, and names that last."""

@@ -1,1 +1,0 @@
-"""What a survey asked, who answered, what is doubtful about it, and the weights that follow."""

@@ -1,1 +1,0 @@
-"""Kernels of customers and their vehicles: calendar months, histories, odometers, services due."""

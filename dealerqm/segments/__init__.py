@@ -1,1 +1,0 @@
-"""Customers: their file, stage, scores, segments, service due, and what to do next."""
