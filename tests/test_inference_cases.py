@@ -59,7 +59,7 @@ def test_a_call_that_nothing_expresses_is_a_failure():
         lambda f, d: association(f["a"], f["y"], d),
         lambda f, d: t_test(f["y"], d, group=f["a"] > 1),
         lambda f, d: rank_test(f["y"], f["b"], d),
-        lambda f, d: penalty_reward(f[["a", "b"]], f["y"], d, poor=0, good=2)[:2],
+        lambda f, d: penalty_reward(f[["a", "b"]], f["y"], d, cuts=(0, 2))[:2],
         lambda f, d: list(kano(f["a"] + 1, f["b"] + 1, d)[0].values()),
     ],
 )

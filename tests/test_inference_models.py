@@ -179,12 +179,15 @@ def test_penalties_and_rewards_are_found():
     x = rng.integers(1, 11, (2000, 4)).astype(float)
     poor, good = x <= 4, x >= 9
     y = 7 + poor @ [-2, 0, -1, 0] + good @ [0, 1.5, 1, 0] + rng.normal(0, 0.5, 2000)
-    found = penalty_reward(x, y, design(np.ones(2000)), poor=4, good=9)
+    found = penalty_reward(x, y, design(np.ones(2000)), cuts=(4, 9))
     assert found.penalty.estimate == pytest.approx([-2, 0, -1, 0], abs=0.1)
     assert found.reward.estimate == pytest.approx([0, 1.5, 1, 0], abs=0.1)
-    assert found.kind == ("basic", "excitement", "performance", "none")
+    assert found.balance.estimate == pytest.approx([-2, 1.5, 0, 0], abs=0.1)
+    assert (found.balance.low < found.balance.estimate).all()
+    wide = penalty_reward(x, y, design(np.ones(2000)), cuts=(4, 9), confidence=0.99).balance
+    assert (wide.low < found.balance.low).all()
     with pytest.raises(MethodError, match="4 columns"):
-        penalty_reward(np.clip(x, 5, None), y, design(np.ones(2000)), poor=4, good=9)
+        penalty_reward(np.clip(x, 5, None), y, design(np.ones(2000)), cuts=(4, 9))
 
 
 def test_kano_counts_the_table():

@@ -10,8 +10,9 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from dealerqm.errors import MethodError
 from dealerqm.inference.sample import Subset, joint
-from dealerqm.inference.tests import association, holm, rank_test, t_test
+from dealerqm.inference.tests import association, rank_test, t_test
 from dealerqm.sampling.design import design
+from dealerqm.stats.multiple import holm
 
 RNG = np.random.default_rng(5)
 N = 240

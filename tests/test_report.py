@@ -27,8 +27,8 @@ from dealerqm.report.notebook import sanitised
 
 LARGEST_PAGE = 1_000_000
 SECTIONS = [
-    "verdict", "scorecard", "dimensions", "matrix", "changes", "signals", "cases", "charts",
-    "quality",
+    "verdict", "scorecard", "dimensions", "matrix", "changes", "signals", "subjects", "cases",
+    "charts", "quality",
     "definitions", "benchmarks", "methods", "stamp",
 ]  # fmt: skip
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -2,17 +2,20 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import sql_kpis
 
-from dealerqm import labels, plan, store
+from dealerqm import labels, plan, store, subjects
 from dealerqm.errors import ParameterError, SnapshotError
 from dealerqm.facts import Facts
 from dealerqm.kpi import values
 from dealerqm.kpi.cells import Span
+from dealerqm.period import parse
 from dealerqm.registers import Register
+from dealerqm.report import evidence
 from dealerqm.review import (
     Parameters,
     finding_text,
@@ -186,3 +189,29 @@ def test_run_does_not_need_optional_tables(snapshot, tmp_path):
     review = run(*asked, ledger(Register(tmp_path / "nobody-wrote")))
     assert "parts_lines" in snapshot.tables
     assert review.scorecard.table.query("kpi == 'parts_first_fill'")["n"].notna().any()
+
+
+# ---------------------------------------------------------------- subjects beside the KPIs
+
+
+def test_subjects_bring_their_findings_into_the_review_and_its_report(reviewed):
+    done = reviewed.subjects["survey"]
+    ids = {found.finding_id for found in (*done.headline, *done.findings)}
+    assert len(ids) == len(done.headline) + len(done.findings) >= 3
+    assert ids <= {found.finding_id for found in reviewed.findings}
+    told = {one["id"]: one["text"] for one in evidence.subjects(reviewed)[0]["headline"]}
+    assert set(told) == {found.finding_id for found in done.headline}
+    assert all(text["zh"] != text["en"] for text in told.values())
+    level = done.headline[0]
+    assert level.low <= level.value <= level.high
+    assert {"survey_scores", "survey_drivers"} <= set(done.sheets)
+
+
+def test_a_subject_without_data_says_why(snapshot, reviewed):
+    kept = {n: t for n, t in snapshot.manifest["tables"].items() if n != "survey_responses"}
+    bare = replace(snapshot, manifest={**snapshot.manifest, "tables": kept})
+    found = subjects.analyses(bare, reviewed.plan, reviewed.period, {"S01": "R1"})
+    assert found["survey"].reason == "survey_responses: is not in the snapshot."
+    early = subjects.analyses(snapshot, reviewed.plan, parse("2019Q1"), {"S01": "R1"})
+    assert "no wave by the end of 2019Q1" in early["survey"].reason
+    assert early["survey"].findings == early["survey"].headline == ()

@@ -165,6 +165,18 @@ def test_calibrations_one_after_the_other():
     assert total(both, y).se[0] == pytest.approx(0, abs=1e-9)
 
 
+def test_the_regression_on_known_totals_is_worked_out_once_per_design():
+    rng = np.random.default_rng(4)
+    w, margin = rng.uniform(1, 3, 60), np.arange(60) % 3
+    start = design(w, psu=np.arange(60) // 4)
+    after = calibrated(start, 1.1 * w, on=Calibration(start.weights, (margin,)))
+    kept = after.explained
+    for y in rng.normal(size=(3, 60)):
+        fresh = calibrated(start, 1.1 * w, on=Calibration(start.weights, (margin,)))
+        assert mean(after, y).se[0] == mean(fresh, y).se[0]  # to the last bit
+    assert after.explained is kept
+
+
 def test_designs_do_not_change():
     sample = design([1.0, 2.0])
     with pytest.raises(ValueError, match="read-only"):

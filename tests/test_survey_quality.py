@@ -8,7 +8,8 @@ import survey_worlds
 from survey_hand import answer, made, silent, with_settings
 
 from dealerqm.errors import MethodError
-from dealerqm.survey import quality, scores
+from dealerqm.fieldwork import quality
+from dealerqm.survey import scores
 
 CALM = {"straight": "keep", "hurried": "keep", "duplicate": "keep", "coached": "keep"}
 ONLY_CHANNEL = {"channel": {"column": "channel"}}
@@ -137,6 +138,66 @@ def test_levels_with_few_answers_are_joined_and_said():
     assert scores.margins(weighted).table["n"].tolist() == [120, 63]
 
 
+def test_a_target_level_that_nobody_has_is_joined_and_said():
+    wanted = hand.targets(channel={"phone": 100, "sms": 200, "wechat": 50})
+    weighted = quality.weigh(made(sample(), plan_with(), targets=wanted))
+    assert weighted.note["joined_levels"] == ["2026Q3 channel: sms+wechat"]
+    found = scores.margins(weighted)
+    assert found.table.set_index("level")["verdict"].to_dict() == {
+        "phone": "met", "sms+wechat": "joined",
+    }  # fmt: skip
+    assert found.show("en")["Target"].tolist() == ["met", "met by joined levels"]
+    assert found.show("zh")["是否达到总体目标"].tolist() == ["达到", "合并水平后达到"]
+
+
+def test_a_margin_without_a_value_is_refused_by_name_or_is_a_level_of_its_own():
+    rows = [*sample(), varied(0, channel=None), varied(1, channel=None)]
+    wanted = {"phone": 100, "sms": 200}
+    with pytest.raises(MethodError) as caught:
+        quality.weigh(made(rows, plan_with(), targets=hand.targets(channel=wanted)))
+    assert "wave 2026Q3: margin channel has no value in 2 answers, the first is Q0360" in str(
+        caught.value
+    )
+    also = hand.targets(channel={**wanted, "unknown": 40})
+    weighted = quality.weigh(made(rows, plan_with(level_answers=1), targets=also))
+    assert set(weighted.gaps["level"]) == {"phone", "sms", "unknown"}
+
+
+def zero_cell(**weighting):
+    """Nobody was asked about a complaint by phone: two margins that cannot be met together."""
+    both = {**ONLY_CHANNEL, "touchpoint": {"column": "touchpoint"}}
+    rows = [varied(i, channel="phone") for i in range(20)]
+    rows += [varied(i, channel="sms", touchpoint="complaint") for i in range(20)]
+    wanted = hand.targets(
+        channel={"phone": 20, "sms": 80}, touchpoint={"service": 80, "complaint": 20}
+    )
+    return made(rows, plan_with(both, **weighting), targets=wanted)
+
+
+def test_an_unmet_target_is_refused_with_the_cell_the_merge_and_the_plan_s_keys():
+    with pytest.raises(MethodError) as caught:
+        quality.weigh(zero_cell())
+    said = str(caught.value)
+    assert said.startswith("survey weights, wave 2026Q3: raking: ")
+    assert "targets unmet after" in said
+    assert "Nobody is channel=" in said
+    assert "Merge " in said
+    assert "[survey.weighting] level_answers" in said
+
+
+def test_an_unmet_target_that_the_plan_accepts_is_a_verdict_and_a_finding():
+    weighted = quality.weigh(zero_cell(unmet="accept"))
+    found, audit = scores.margins(weighted), scores.audit(weighted)
+    assert found.note["verdict"] == "unmet"
+    assert "not met" in found.show("en")["Target"].tolist()
+    assert "未达到" in found.show("zh")["是否达到总体目标"].tolist()
+    worst = found.table["gap"].abs().max()
+    told = [(f.rule, f.value, f.expected) for f in found.findings]
+    assert told == [("survey_gap", pytest.approx(worst), 0.01)]
+    last = audit.table.set_index("step").loc["calibrated"]
+    assert (last["gap"], last["verdict"]) == (pytest.approx(worst), "unmet")
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -152,23 +213,41 @@ def test_targets_that_cannot_be_are_refused_by_name(wanted, message):
         quality.weigh(made(sample(), plan_with(both), targets=hand.targets(**wanted)))
 
 
-def test_a_combination_that_nobody_has_is_refused_with_a_merge():
-    both = {**ONLY_CHANNEL, "touchpoint": {"column": "touchpoint"}}
-    rows = [varied(i, channel="phone") for i in range(20)]
-    rows += [varied(i, channel="sms", touchpoint="complaint") for i in range(20)]
-    wanted = hand.targets(
-        channel={"phone": 10, "sms": 90}, touchpoint={"service": 90, "complaint": 10}
-    )
-    with pytest.raises(MethodError, match=r"Nobody is channel=\w+ with touchpoint"):
-        quality.weigh(made(rows, plan_with(both), targets=wanted))
-
-
 def test_negative_weights_and_nobody_at_all_are_refused():
     rows = [*sample(), varied(0, base_weight=-1.0)]
     with pytest.raises(MethodError, match="weights: 1 negative, the first in row"):
         quality.weigh(made(rows, plan_with()))
     with pytest.raises(MethodError, match="survey: nobody answered in 2026Q3"):
         quality.weigh(made([silent()] * 5, plan_with()))
+
+
+def test_a_lonely_stratum_is_named_or_refused_as_the_plan_says():
+    rows = [varied(i, psu=f"p{i}", stratum="big") for i in range(30)]
+    rows += [varied(i, psu="alone", stratum="small", store_id="S2") for i in range(6)]
+    weighted = quality.weigh(made(rows, plan_with()))
+    assert weighted.note["lonely_strata"] == ["small"]
+    assert weighted.note["lonely"] == "average"
+    flag = scores.scores(weighted, by="group").table["flag"]
+    assert flag.tolist() == ["lonely"]
+    cautious = quality.weigh(made(rows, plan_with(lonely="adjust")))
+    where = np.zeros(36, np.int64)
+    assert scores.estimate(cautious, "overall", where).se > 0
+    with pytest.raises(MethodError) as caught:
+        quality.weigh(made(rows, plan_with(lonely="refuse")))
+    said = str(caught.value)
+    assert "survey weights: strata: 1 of 2 have one sampled unit, the first is 'small'" in said
+    assert "[survey.weighting] lonely" in said
+
+
+def test_a_store_whose_answers_were_all_dropped_says_so():
+    tens = dict.fromkeys(hand.ITEMS, 10.0)
+    rows = [varied(i, staff_id=f"e{i % 9}") for i in range(90)]
+    rows += [answer(staff_id="bad", store_id="S2", duration_s=20.0, **tens)] * 10
+    found = scores.scores(quality.weigh(made(rows, plan_with())))
+    store = found.table.set_index("unit").loc["S2"]
+    assert (store["state"], store["flag"]) == ("no_data", "no_weight")
+    assert np.isnan(store["value"])
+    assert "every answer was dropped or has weight 0" in found.show("en")["What limits it"].tolist()
 
 
 def test_large_weights_are_cut_and_the_targets_met_again():

@@ -7,8 +7,8 @@ import survey_hand as hand
 import survey_worlds
 from survey_hand import answer, made, silent, with_settings
 
-from dealerqm.survey import quality
-from dealerqm.survey.response import item_gaps, low_scores, response, telling
+from dealerqm.fieldwork import quality
+from dealerqm.fieldwork.response import item_gaps, low_scores, response, telling
 
 
 def group(result, **equal):

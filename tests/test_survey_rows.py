@@ -11,9 +11,9 @@ from survey_hand import PLAN, answer, made, silent
 
 from dealerqm import survey
 from dealerqm.errors import MethodError, ParameterError
+from dealerqm.fieldwork.instrument import Instrument
+from dealerqm.fieldwork.rows import coverage
 from dealerqm.period import parse
-from dealerqm.plan.instrument import Instrument
-from dealerqm.survey.rows import coverage
 
 # ---------------------------------------------------------------- the instrument
 
@@ -113,6 +113,19 @@ def test_waves_are_those_mainly_sent_out_by_the_end_of_the_period():
         made(rows, period="2025Q4")
     with pytest.raises(ParameterError, match="wave: 'winter' is not known"):
         found.of_wave("winter")
+
+
+def test_more_invitations_than_the_plan_takes_are_refused_with_what_helps():
+    rows = [answer(), answer(wave="2026Q2", invited_at="2026-05-04"), answer(), hand.staff_answer()]
+    assert len(made(rows, hand.with_settings(max_rows=4)).rows) == 3
+    with pytest.raises(MethodError) as caught:
+        made(rows, hand.with_settings(max_rows=3))
+    assert str(caught.value) == (
+        "survey: 4 invitations in 2 waves, from 2026Q2 on; the plan analyses at most 3 at once. "
+        "Set fewer [survey] waves, raise max_rows where the memory allows, or estimate from cells: "
+        "survey.estimates.cells takes any number."
+    )
+    assert len(made(rows, hand.with_settings(max_rows=3, waves=1)).rows) == 2
 
 
 def test_margins_are_looked_up_as_the_plan_says():

@@ -1,5 +1,7 @@
 """Scores before and after weighting, changes, stores, drivers: by hand and by planted effects."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,8 @@ import survey_hand as hand
 from survey_hand import answer, made, with_settings
 
 from dealerqm.errors import ParameterError
-from dealerqm.survey import explain, quality, scores
+from dealerqm.fieldwork import quality
+from dealerqm.survey import explain, scores
 
 FREE = with_settings(margins={"channel": {"column": "channel"}})
 STORES = {f"S{i}": "North" if i % 2 else "South" for i in range(1, 9)}
@@ -72,6 +75,61 @@ def test_one_sampling_unit_in_a_store_gives_no_interval():
     assert np.isnan(store["low"])
 
 
+def limits(rows, measure="recommend", **changes):
+    """What limits the score of each store, as data and in both languages."""
+    plan = replace(FREE, settings={**FREE.settings, "publication": {"k": 1}})
+    found = scores.scores(weighted(rows, plan, **changes), measure)
+    words = [found.show(lang).iloc[:, -1].tolist() for lang in ("en", "zh")]
+    return found.table.set_index("unit"), words
+
+
+def test_what_limits_a_score_is_said_in_words():
+    rows = [{**r, "psu": f"p{i}"} for i, r in enumerate(people(30, 0.5))]
+    rows += people(1, 1, store_id="S2", psu="q")
+    rows += [{**r, "psu": f"r{i}"} for i, r in enumerate(people(8, 1, store_id="S3"))]
+    rows += people(8, 0.5, store_id="S4", psu="one")  # a standard error of 0 without meaning
+    table, (en, zh) = limits(rows, regions=dict.fromkeys(("S1", "S2", "S3", "S4"), "North"))
+    assert table["flag"].tolist() == ["fine", "one_answer", "constant", "one_psu"]
+    assert table.loc[["S2", "S4"], ["low", "high"]].isna().all(axis=None)
+    assert table.loc["S3", "low"] < 1
+    assert en == [
+        "nothing", "one answer: no interval",
+        "all answers alike: interval from their number alone", "one sampling unit: no interval",
+    ]  # fmt: skip
+    assert zh[0] == "无"
+    assert zh[1:] == [
+        "仅一份答复，无法给出区间", "答复完全相同，区间仅由答复数得出",
+        "仅一个抽样单元，无法给出区间",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("measure", ["overall", "recommend", "index"])
+def test_units_that_are_alone_in_their_strata_have_no_interval(measure):
+    rows = [{**r, "psu": f"p{i}", "stratum": f"h{i}"} for i, r in enumerate(people(8, 0.5))]
+    table, (en, _) = limits(rows, measure)
+    assert table.loc["S1", "flag"] == "no_freedom"
+    assert table.loc["S1", ["low", "high"]].isna().all()
+    assert en == ["one sampling unit in every stratum: the error cannot be told"]
+
+
+def test_a_withheld_score_does_not_tell_how_few_answered():
+    rows = [*people(30, 0.5), *people(1, 1, store_id="S2"), *people(4, 1, store_id="S3")]
+    table = scores.scores(weighted(rows)).table.set_index("unit")
+    assert table.loc[["S2", "S3"], "flag"].tolist() == ["withheld", "withheld"]
+
+
+def test_the_plan_says_below_how_many_answers_an_interval_is_made_for_few():
+    rows = [{**r, "psu": f"p{i // 4}"} for i, r in enumerate(people(60, 0.8))]
+    ends = []
+    for small in (100, 10):
+        plan = with_settings(margins=FREE.settings["survey"]["margins"], small_n=small)
+        for measure in ("overall", "recommend"):
+            found = scores.scores(weighted(rows, plan), measure).table.iloc[0]
+            ends.append((found["low"], found["high"]))
+    assert ends[0] != ends[2]
+    assert ends[1] != ends[3]
+
+
 def test_unknown_items_subgroups_and_waves_are_named():
     found = weighted(people(20, 0.5))
     with pytest.raises(ParameterError, match=r"item: 'overal' is not known. Nearest: overall"):
@@ -97,6 +155,10 @@ def test_the_audit_shows_every_step_and_the_choice_about_doubtful_answers():
     assert table.loc["design_weights", "value"] == pytest.approx(45 / 90)
     assert table.loc["with_doubtful", "value"] > table.loc["calibrated", "value"]
     assert table["n"].tolist() == [100, 90, 90, 90, 100, 90, 90]
+    assert table["verdict"].tolist()[2:6] == ["unmet", "met", "met", "met"]
+    # 60 of 90 good answers came by phone, half of the population did; all 10 others too by SMS
+    assert table.loc["design_weights", "gap"] == pytest.approx(1 / 3)
+    assert table.loc["calibrated", "gap"] == pytest.approx(0, abs=1e-9)
 
 
 def test_margins_show_who_answered_and_who_did_not():

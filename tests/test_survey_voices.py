@@ -8,7 +8,7 @@ import pytest
 from survey_hand import answer, made, staff_answer
 
 from dealerqm.errors import MethodError, PlanError
-from dealerqm.plan.instrument import themes
+from dealerqm.fieldwork.instrument import themes
 from dealerqm.psychometrics.agreement import cross_table, kappa
 from dealerqm.stats import text
 from dealerqm.survey import voices

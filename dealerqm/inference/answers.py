@@ -233,33 +233,32 @@ class Contrast(NamedTuple):
     ----------
     penalty, reward : Interval
         Change of the outcome with a poor or a good answer, against one between.
-    kind : tuple of str
-        ``basic`` (poor hurts more than good helps), ``excitement`` (the other way round),
-        ``performance`` (both, no difference to tell), ``none`` (no effect to tell).
+    balance : Interval
+        Reward and penalty added: above 0 where good answers help more than poor ones hurt.
     """
 
     penalty: Interval
     reward: Interval
-    kind: tuple[str, ...]
+    balance: Interval
 
 
 def penalty_reward(
-    x: ArrayLike, y: ArrayLike, design: Design, *, poor: float, good: float,
-    domain: ArrayLike | None = None,
+    x: ArrayLike, y: ArrayLike, design: Design, *, cuts: tuple[float, float],
+    domain: ArrayLike | None = None, confidence: float = 0.95,
 ) -> Contrast:  # fmt: skip
     """Contrast what poor and what good answers to items do to the outcome.
 
     Parameters
     ----------
-    x, y, design, domain
+    x, y, design, domain, confidence
         As for :func:`drivers.drivers`.
-    poor, good : float
-        Answers up to ``poor``, and from ``good`` on.
+    cuts : (float, float)
+        Answers up to the first are poor, from the second on good.
 
     Returns
     -------
     Contrast
-        With 95 % intervals.
+        See there.
 
     Raises
     ------
@@ -277,27 +276,21 @@ def penalty_reward(
     --------
     >>> from dealerqm.sampling.design import design
     >>> x, y = [[1], [5], [9]] * 4, [2, 6, 7, 3, 7, 8] * 2
-    >>> found = penalty_reward(x, y, design([1] * 12), poor=3, good=8)
-    >>> found.penalty.estimate.round(4), found.reward.estimate.round(4), found.kind
-    (array([-4.]), array([1.]), ('basic',))
+    >>> found = penalty_reward(x, y, design([1] * 12), cuts=(3, 8))
+    >>> found.penalty.estimate.round(4), found.reward.estimate.round(4)
+    (array([-4.]), array([1.]))
     """
     items = np.asarray(x, float)
     gone = np.isnan(items)
-    sides = [np.where(gone, np.nan, side) for side in (items <= poor, items >= good)]
-    fit = linear(np.hstack(sides), y, design, domain=domain)
-    k, t = items.shape[1], special.stdtrit(fit.freedom, 0.975)
+    sides = [np.where(gone, np.nan, side) for side in (items <= cuts[0], items >= cuts[1])]
+    fit = linear(np.hstack(sides), y, design, domain=domain, confidence=confidence)
+    k, t = items.shape[1], special.stdtrit(fit.freedom, 0.5 + confidence / 2)
     halves = (slice(1, k + 1), slice(k + 1, 2 * k + 1))
-    low, high = (Interval(*(v[part] for v in fit.coefficient)) for part in halves)
+    penalty, reward = (Interval(*(v[part] for v in fit.coefficient)) for part in halves)
     sums = np.hstack([np.zeros((k, 1)), np.eye(k), np.eye(k)])
-    more = sums @ fit.coefficient.estimate
-    error = t * np.sqrt(np.diag(sums @ fit.covariance @ sums.T))
-    kinds = []
-    for i in range(k):
-        moves = low.high[i] < 0 or high.low[i] > 0
-        kind = "excitement" if more[i] > 0 else "basic"
-        kind = kind if abs(more[i]) > error[i] else "performance"
-        kinds.append(kind if moves else "none")
-    return Contrast(low, high, tuple(kinds))
+    both = sums @ fit.coefficient.estimate
+    half = t * np.sqrt(np.diag(sums @ fit.covariance @ sums.T))
+    return Contrast(penalty, reward, Interval(both, both - half, both + half))
 
 
 class Kano(NamedTuple):

@@ -287,44 +287,6 @@ def _student(effect: float, variance: float, left: float) -> Outcome:
     return Outcome(t, 1.0, left, 2 * float(special.stdtr(left, -abs(t))), ends)
 
 
-def holm(p: ArrayLike, families: ArrayLike | None = None) -> Array:
-    """Adjust p-values so that a family holds a false finding with the stated chance at most.
-
-    Parameters
-    ----------
-    p : array_like, shape (tests,)
-        p-values under any dependence; NaN is no test.
-    families : array_like, shape (tests,), or None
-        Family of each test, words or numbers; None is one family.
-
-    Returns
-    -------
-    ndarray, shape (tests,)
-        The smallest chance at which each test would be a finding; NaN stays NaN.
-
-    Notes
-    -----
-    max over j <= i of (m - j + 1) p(j), at most 1, within each family. The rate of false findings
-    instead of their chance is held by ``stats.multiple``.
-
-    Source: Holm (1979), Scandinavian Journal of Statistics 6, 65; R ``p.adjust``.
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, 0.03, np.nan]).round(3)
-    array([0.03, 0.06, 0.06,  nan])
-    """
-    given = np.asarray(p, float)
-    names = np.zeros(given.size, int) if families is None else np.asarray(families)
-    adjusted = np.full(given.shape, np.nan)
-    for family in np.unique(names):
-        known = np.flatnonzero((names == family) & np.isfinite(given))
-        order = known[np.argsort(given[known], kind="stable")]
-        steps = given[order] * np.arange(order.size, 0, -1)
-        adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
-
-
 def _levels(
     labels: tuple[ArrayLike, ...], design: Design, domain: ArrayLike | None, *values: ArrayLike
 ) -> tuple[Subset, tuple[Codes, ...]]:

@@ -222,6 +222,32 @@ def number(
     return float(value)  # type: ignore[arg-type]
 
 
+def above_zero(value: object, place: str) -> float:
+    """Refuse anything but a number above 0.
+
+    Parameters
+    ----------
+    value : object
+        What stands in the file.
+    place : str
+        File and key, for messages.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    PlanError
+        If it is none, infinite, 0 or less.
+    """
+    found = number(value, place, 0)
+    if not found:
+        raise PlanError(f"{place}: found {value}, expected a number above 0.")
+    return found
+
+
 def day(value: object, place: str) -> date:
     """Refuse anything but a date without time.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dealerqm import tables
 from dealerqm.errors import PlanError
-from dealerqm.plan import check, sections
+from dealerqm.plan import check, questionnaire, sections
 from dealerqm.plan.kpis import KpiReader
 from dealerqm.plan.model import Plan, digest
 
@@ -85,10 +85,10 @@ def read(text: str, source: str = "plan.toml") -> Plan:
     contracts = dict(tables.load())
     survey = contracts["survey_responses"]
     contracts["survey_responses"] = survey.with_items(
-        sections.items(raw["instrument"], survey, source)
+        questionnaire.items(raw["instrument"], survey, source)
     )
-    sections.survey(settings["survey"], contracts, source)
-    factors = sections.factors(raw["instrument"], source)
+    questionnaire.survey(settings["survey"], contracts, source)
+    factors = questionnaire.factors(raw["instrument"], source)
     kpis = KpiReader(source, raw, contracts, {factor.name for factor in factors}).kpis()
     return Plan(
         settings=MappingProxyType(settings),

@@ -12,9 +12,10 @@ from dealerqm import labels, plot
 from dealerqm.plan import Kpi
 from dealerqm.report.board import Spelled, change, goal_text, minus, unit
 from dealerqm.report.pages import both
-from dealerqm.result import Finding
+from dealerqm.result import SEVERITIES, Finding
 from dealerqm.review import Review, finding_text
 
+MOST_FINDINGS = 12
 MOST_CHANGES, MOST_SIGNALS, MOST_CASES, MOST_CHARTS = 30, 40, 12, 24
 SERIES = ["kpi", "unit_type", "unit"]
 
@@ -80,16 +81,10 @@ def signals(review: Review, named: Sequence[str]) -> dict[str, Any]:
     dict
         ``rows``, ``all`` (how many there are), ``alarms`` and ``expected``.
     """
-    found = list(review.findings)
+    found = list(review.signals.findings)
     shown = found[:MOST_SIGNALS]
     shown += [f for f in found[MOST_SIGNALS:] if f.finding_id in named]
-    rows = [
-        {
-            "id": finding.finding_id, "severity": finding.severity, "direction": finding.direction,
-            "text": {c: minus(finding_text(finding, review.plan, c)) for c in labels.languages()},
-        }
-        for finding in shown
-    ]  # fmt: skip
+    rows = [_finding(review, finding) for finding in shown]
     expected = f"{float(review.board.note['expected_false_alarms']):.1f}"
     alarms = sum((f.subject, f.severity) == ("signals", "act") for f in found)
     picture = None if review.board.frame.empty else plot.draw(review.board, plot.BOTH)
@@ -100,6 +95,38 @@ def signals(review: Review, named: Sequence[str]) -> dict[str, Any]:
     return {
         "rows": rows, "all": len(found), "alarms": alarms, "expected": expected, "map": drawn,
     }  # fmt: skip
+
+
+def _finding(review: Review, finding: Finding) -> dict[str, Any]:
+    return {
+        "id": finding.finding_id, "severity": finding.severity, "direction": finding.direction,
+        "text": {c: minus(finding_text(finding, review.plan, c)) for c in labels.languages()},
+    }  # fmt: skip
+
+
+def subjects(review: Review) -> list[dict[str, Any]]:
+    """Return the subjects beside the KPIs: where each stands, and what stands out.
+
+    Parameters
+    ----------
+    review : Review
+        The review.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``reason`` (why it is absent, or empty), ``headline`` and ``rows`` (findings as
+        sentences) and ``all`` (how many findings there are).
+    """
+    shown = []
+    for name, done in review.subjects.items():
+        ordered = sorted(done.findings, key=lambda found: SEVERITIES.index(found.severity))
+        shown.append({
+            "name": name, "reason": getattr(done, "reason", ""), "all": len(ordered),
+            "headline": [_finding(review, found) for found in done.headline],
+            "rows": [_finding(review, found) for found in ordered[:MOST_FINDINGS]],
+        })  # fmt: skip
+    return shown
 
 
 def cases(review: Review) -> dict[str, Any]:

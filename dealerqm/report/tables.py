@@ -42,6 +42,7 @@ def workbook(review: Review) -> dict[str, Sheet]:
         "board": (review.board, review.board.table, {}),
         "signals": (review.signals, review.signals.table, {}),
         "cases": (review.cases, review.cases.table.drop(columns=PEOPLE), {}),
+        **{n: (r, r.table, {}) for s in review.subjects.values() for n, r in s.sheets.items()},
         "quality": (review.quality, review.quality.table, {}),
         "counts": (review.counts, review.counts.table, {}),
     }

@@ -9,7 +9,8 @@ from dealerqm.review.ledger import Ledger, ledger, open_register
 from dealerqm.review.model import Counts, Quality, Review
 from dealerqm.review.run import Parameters, prepare, project_plan, run, start
 from dealerqm.review.stamp import code_digest, lock_digest
-from dealerqm.review.words import finding_text, sentences, verdict
+from dealerqm.review.words import sentences, verdict
+from dealerqm.wording import finding_text
 
 __all__ = [
     "Counts",

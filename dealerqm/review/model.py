@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -15,8 +15,9 @@ from dealerqm.kpi import Scorecard
 from dealerqm.period import Period
 from dealerqm.plan import Plan
 from dealerqm.result import Finding, Result, Unit, plain
-from dealerqm.signals import Board, Signals
+from dealerqm.signals import Board, Signals, rank
 from dealerqm.spc import ControlCharts, Notes
+from dealerqm.subjects import Subject
 
 _CHANGE_FACTS = ("change_period", "change_period_low", "change_period_high", "beyond_period")
 
@@ -79,6 +80,8 @@ class Review:
         KPI values that the charts show, of months or weeks.
     values : DataFrame
         KPI values of all periods of the reviewed kind.
+    analyse : callable
+        Makes the subjects when they are first asked for.
     """
 
     period: Period
@@ -94,11 +97,18 @@ class Review:
     notes: Notes = field(repr=False)
     monthly: pd.DataFrame = field(repr=False)
     values: pd.DataFrame = field(repr=False)
+    analyse: Callable[[], Mapping[str, Subject]] = field(default=dict, repr=False)
 
-    @property
+    @cached_property
+    def subjects(self) -> Mapping[str, Subject]:
+        """The subjects beside the KPIs: survey, customers and so on, analysed for the period."""
+        return self.analyse()
+
+    @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """All findings, ranked."""
-        return self.signals.findings
+        """All findings, of the KPIs and of the subjects, ranked."""
+        told = [f for one in self.subjects.values() for f in (*one.headline, *one.findings)]
+        return rank((*self.signals.findings, *told), {}).findings
 
     @cached_property
     def facts(self) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ from dealerqm.review.stamp import stamp
 from dealerqm.signals import board as early_warning
 from dealerqm.signals import rank
 from dealerqm.spc import collect, draw, stack
+from dealerqm.subjects import analyses
 
 ALL = "all"
 _TOLD = ("kpis", "charts", "unknown", "expected_false_alarms", "expected_false_watches")
@@ -185,6 +187,7 @@ def run(
         notes=written.notes,
         monthly=fine,
         values=history,
+        analyse=partial(analyses, snapshot, plan, period, regions),
     )
 
 

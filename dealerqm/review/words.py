@@ -5,10 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from dealerqm import labels
-from dealerqm.period import of
-from dealerqm.plan import Plan
-from dealerqm.result import Finding, spell_kpi
+from dealerqm.result import Finding
 from dealerqm.review.model import Review
+from dealerqm.wording import finding_text
 
 _COUNTED = ("met", "missed", "cannot_tell", "too_early")
 
@@ -79,41 +78,3 @@ def _first(review: Review, rule: str, direction: str, n: int) -> list[Finding]:
 
 def _told(review: Review, finding: Finding, lang: str) -> tuple[str, str]:
     return finding_text(finding, review.plan, lang), finding.finding_id
-
-
-def finding_text(finding: Finding, plan: Plan, lang: str) -> str:
-    """Return a finding as a sentence.
-
-    Parameters
-    ----------
-    finding : Finding
-        Any finding of a review.
-    plan : Plan
-        For the KPI's name and measure.
-    lang : str
-        Language code.
-
-    Returns
-    -------
-    str
-        One sentence.
-    """
-    kpi = plan.words()[finding.kpi]
-    rule, place = finding.rule, ""
-    if finding.subject == "signals":
-        dated = finding.onset is not None
-        place = of(finding.onset[0], "month").key if finding.onset else ""
-        rule = f"{rule}_undated" if rule == "shift" and not dated else rule
-    form = "kpi_change" if rule.startswith("change") else "kpi"
-    unit = "points_of_share" if form == "kpi_change" and kpi["measure"] == "share" else kpi["unit"]
-    suffix = labels.text(f"unit.{unit}", lang) if unit else ""
-    numbers = {
-        name: spell_kpi(getattr(finding, name), form, kpi, lang)
-        for name in ("value", "low", "high", "expected")
-    }
-    numbers["value"] += suffix
-    return labels.text(
-        f"finding.{rule}", lang, kpi=kpi["label"][lang], place=place,
-        unit=spell_kpi(finding.unit, "unit_name", kpi, lang),
-        direction=labels.text(f"direction.{finding.direction}", lang), **numbers,
-    )  # fmt: skip

@@ -6,8 +6,9 @@ design like any other, so every estimate takes either and gives the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -70,33 +71,68 @@ class Cube(NamedTuple):
     def cells(self, values: ArrayLike) -> Cells:
         """Collapse one item's answers, NaN for none, into cells."""
         number, names = _numbered(np.asarray(values))
-        code, levels = self.group * names.size + number, names.size
+        code, levels = self.group * names.size, names.size
+        code += number
         if self.first.size * levels <= DENSE * self.design.rows:
-            held = np.arange(self.first.size * levels)
-            if levels not in self.laid:
-                self.laid[levels] = self._layout(held // levels, levels)
-            made, domain = self.laid[levels]
+            made, domain = self._laid(levels)
+            size, value = self.first.size * levels, np.tile(names, self.first.size)
         else:
             code, held = pd.factorize(code)
             made, domain = self._layout(held // levels, 1)
+            size, value = held.size, names[held % levels]
 
         def summed(part: Array | None) -> Array:
-            return np.bincount(code, part, held.size).astype(float, copy=False)
+            return np.bincount(code, part, size).astype(float, copy=False)
 
-        count = summed(self.design.count)
-        known = tuple(
-            old._replace(start=summed(c.start))
-            for old, c in zip(made.calibrations, self.design.calibrations, strict=True)
-        )
-        made = replace(
-            made, weights=summed(self.design.weights), squares=summed(self.design.squared),
-            count=count, calibrations=known,
-        )  # fmt: skip
-        places = tuple(
-            place._replace(units=count) if place.entry is None else place for place in domain.places
-        )
-        domain = domain._replace(places=places)
-        return Cells(made, names[held % levels], domain, np.array([], object))
+        return _filled(self.design, made, domain, value, summed)
+
+    def scored(self, cells: Cells, score: Callable[[Array], ArrayLike]) -> Cells:
+        """Score the answers of cells, and merge those of a group that score the same.
+
+        Parameters
+        ----------
+        cells : Cells
+            What :meth:`cells` made.
+        score : callable
+            Turns answers, shape (answers,), into scores; no answer stays none.
+
+        Returns
+        -------
+        Cells
+            Estimates from them are those from ``score(cells.value)``, and take less time.
+
+        Examples
+        --------
+        >>> from dealerqm.sampling.design import design as describe
+        >>> made = cube(describe([1, 2, 3, 4.0]))
+        >>> found = made.scored(made.cells([9, 9, 8, 10]), lambda answer: answer >= 9)
+        >>> found.value, found.design.weights
+        (array([ 0.,  1., nan]), array([3., 7., 0.]))
+        """
+        groups = self.first.size
+        levels = cells.value.size // groups
+        folded = levels in self.laid and cells.design.stages is self.laid[levels][0].stages
+        names = cells.value[:levels] if folded else cells.value
+        scores = np.where(np.isnan(names), np.nan, np.asarray(score(names), float))
+        if not folded:
+            return cells._replace(value=scores)
+        values, place = np.unique(scores, return_inverse=True)
+        hot = (place[:, None] == np.arange(values.size)).astype(float)
+
+        def summed(part: Array | None) -> Array:
+            found = cells.design.ones if part is None else part
+            return np.ravel(found.reshape(groups, levels) @ hot)
+
+        made, domain = self._laid(values.size)
+        value = np.tile(values, groups)
+        return _filled(cells.design, made, domain, value, summed)
+
+    def _laid(self, levels: int) -> tuple[Design, Domains]:
+        """Lay out cells of so many answers in every group, once."""
+        if levels not in self.laid:
+            group = np.repeat(np.arange(self.first.size), levels)
+            self.laid[levels] = self._layout(group, levels)
+        return self.laid[levels]
 
     def _layout(self, group: Codes, fold: int) -> tuple[Design, Domains]:
         """Lay out the cells of these groups, so many neighbours of one group."""
@@ -130,6 +166,26 @@ class Cube(NamedTuple):
             for place in domain.places
         )  # fmt: skip
         return made, domain._replace(bins=domain.bins.folded(fold), places=places)
+
+
+def _filled(
+    source: Design, made: Design, domain: Domains, value: Array,
+    summed: Callable[[Array | None], Array],
+) -> Cells:  # fmt: skip
+    """Fill laid out cells with sums over the rows of their source."""
+    count = summed(source.count)
+    known = tuple(
+        old._replace(start=summed(c.start))
+        for old, c in zip(made.calibrations, source.calibrations, strict=True)
+    )
+    made = replace(
+        made, weights=summed(source.weights), squares=summed(source.squared), count=count,
+        calibrations=known,
+    )  # fmt: skip
+    places = tuple(
+        place._replace(units=count) if place.entry is None else place for place in domain.places
+    )
+    return Cells(made, value, domain._replace(places=places), np.array([], object))
 
 
 def cube(design: Design, *, domain: ArrayLike | Domains | None = None) -> Cube:
@@ -187,19 +243,24 @@ def cube(design: Design, *, domain: ArrayLike | Domains | None = None) -> Cube:
 
 def _numbered(values: NDArray[np.generic]) -> tuple[Codes, Array]:
     """Give answers numbers from 0 on and return the answers, the last of them NaN."""
-    given = values.astype(float, copy=False)
-    with np.errstate(invalid="ignore"):
-        number = given.astype(np.int32)
-    gone = np.flatnonzero(number != given)
-    if np.isnan(given[gone]).all():
-        number[gone] = number[0] if gone.size < number.size else 0
-        low, high = int(number.min()), int(number.max())
-        if high - low < WHOLE:
-            number -= low
-            number[gone] = high - low + 1
-            return number.astype(np.int64), np.append(np.arange(low, high + 1.0), np.nan)
-    code, names = pd.factorize(given)
+    short = values.dtype.kind in "iu" and values.dtype.itemsize < np.dtype(float).itemsize
+    given: Any = values if short else values.astype(float, copy=False)
+    low, high = float(np.fmin.reduce(given)), float(np.fmax.reduce(given))
+    gone = np.zeros(0, bool) if short else np.isnan(given)
+    if high - low < WHOLE and (short or _whole(given, gone)):
+        with np.errstate(invalid="ignore"):
+            number = given.astype(np.int64)
+        number -= int(low)
+        if gone.any():
+            number[gone] = int(high - low) + 1
+        return number, np.append(np.arange(low, high + 1), np.nan)
+    code, names = pd.factorize(given.astype(float, copy=False))
     return np.where(code < 0, names.size, code), np.append(names, np.nan)
+
+
+def _whole(given: Array, gone: NDArray[np.bool_]) -> bool:
+    whole = np.rint(given) == given
+    return bool(whole.sum() + gone.sum() == given.size)
 
 
 def read_cells(

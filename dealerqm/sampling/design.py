@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from dealerqm.errors import MethodError, unknown
 from dealerqm.weights.weighting import Calibration as Calibration
@@ -22,8 +23,10 @@ from dealerqm.weights.weighting import checked
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Labels = ArrayLike | None
+Fit = tuple[sparse.csr_array, sparse.csr_array, Array, Array]  # X'W, X'W times earlier X, …
 LONELY = ("refuse", "remove", "adjust", "average")
 SAME = 1e-13  # relative: weights of a cell that differ less are one weight
+PINV = 1e-10  # relative: directions of calibrated variables that differ less are one
 CERTAIN = 1e-7  # so small a share left out of the sample is no sampling error
 
 
@@ -128,6 +131,20 @@ class Design:
         """Squared deviations of the weights inside each cell."""
         spread = self.squared - self.weights**2 / np.maximum(self.ones, 1)
         return np.where(spread > SAME * self.squared, spread, 0.0)
+
+    @cached_property
+    def explained(self) -> tuple[sparse.csr_array, tuple[Fit, ...]]:
+        """What the weights were calibrated on, and its regressions, worked out once."""
+        model, fits = sparse.csr_array((self.rows, 0)), []
+        for known in self.calibrations:
+            x = known.model()
+            weighted = (x * known.start[:, None]).T.tocsr()
+            gram = (weighted @ x).toarray()
+            unit = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
+            inverse = np.linalg.pinv(gram / np.outer(unit, unit), rcond=PINV, hermitian=True)
+            fits.append((weighted, weighted @ model, unit, inverse))
+            model = sparse.csr_array(sparse.hstack([model, x]))
+        return model, tuple(fits)
 
 
 # ---------------------------------------------------------------- building a design

@@ -363,15 +363,9 @@ def _deviations(design: Design, scores: Scores) -> Iterator[tuple[Array, Array]]
 
 def _explained(design: Design, values: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
     """Regress influence on what the weights were calibrated on, one calibration after another."""
-    model = sparse.csr_array((design.rows, 0))
+    model, fits = design.explained
     slopes = np.zeros((0, values.shape[1]))
-    for known in design.calibrations:
-        x = known.model()
-        weighted = (x * known.start[:, None]).T.tocsr()
-        left = (weighted @ values).toarray() - (weighted @ model) @ slopes
-        gram = (weighted @ x).toarray()
-        unit = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
-        inverse = np.linalg.pinv(gram / np.outer(unit, unit), rcond=1e-10, hermitian=True)
+    for weighted, earlier, unit, inverse in fits:
+        left = (weighted @ values).toarray() - earlier @ slopes
         slopes = np.vstack([slopes, inverse @ (left / unit[:, None]) / unit[:, None]])
-        model = sparse.csr_array(sparse.hstack([model, x]))
     return model, slopes

@@ -18,15 +18,17 @@ import pandas as pd
 
 from dealerqm import labels, store
 from dealerqm.errors import MethodError, ParameterError, unknown
+from dealerqm.fieldwork import quality, rows
+from dealerqm.fieldwork import response as answering
+from dealerqm.fieldwork.instrument import Instrument, themes
+from dealerqm.fieldwork.rows import Survey, load, read
 from dealerqm.period import Period
 from dealerqm.plan import Plan
-from dealerqm.plan.instrument import Instrument, themes
 from dealerqm.psychometrics.agreement import alpha
-from dealerqm.result import Finding, Result, Unit, plain, spell, spell_kpi
-from dealerqm.survey import explain, quality, rows, voices
-from dealerqm.survey import response as answering
+from dealerqm.result import Finding, Result, Unit, plain, spell
+from dealerqm.survey import explain, voices
 from dealerqm.survey import scores as scoring
-from dealerqm.survey.rows import Survey, load, read
+from dealerqm.wording import finding_text
 
 __all__ = [
     "Analysis", "Instrument", "Standard", "Survey", "analyse", "explain", "load", "quality",
@@ -145,6 +147,27 @@ class Analysis:
         """Findings of all parts, in the order of the parts."""
         return tuple(chain.from_iterable(getattr(self, part).findings for part in _PARTS))
 
+    @cached_property
+    def headline(self) -> tuple[Finding, ...]:
+        """Satisfaction of the group, weighted against as answered, and the share that answered."""
+        group = scoring.scores(self.weighted, by="group").frame.iloc[0]
+        rate = self.response.frame.query("by == 'group'").iloc[0]
+        level = {n: float(group[n]) for n in ("value", "low", "high")}
+        answered = {n: float(rate[n]) for n in ("value", "low", "high")}
+        return tuple(
+            rows.finding(self.survey, rule, ("group", "group"), numbers, kpi=kpi, severity="info")
+            for rule, numbers, kpi in (
+                ("survey_level", {**level, "expected": float(group["raw"])}, "share"),
+                ("survey_response", {**answered, "form": "share"}, "within"),
+            )
+        )
+
+    @property
+    def sheets(self) -> dict[str, Result]:
+        """Tables for a report's workbook."""
+        return {"survey_scores": self.scores, "survey_response": self.response,
+                "survey_changes": self.changes, "survey_drivers": self.drivers}  # fmt: skip
+
     @property
     def choices(self) -> dict[str, list[str]]:
         """What ``view`` can be asked for: items, subgroups, weighting."""
@@ -167,8 +190,7 @@ class Analysis:
 
     def told(self, lang: str) -> pd.DataFrame:
         """Return the findings as sentences, the urgent ones first."""
-        words = self.survey.plan.words()
-        said = [_sentence(found, words[found.kpi], lang) for found in self.findings]
+        said = [finding_text(found, self.survey.plan, lang) for found in self.findings]
         level = [labels.text(f"severity.{found.severity}", lang) for found in self.findings]
         heads = [labels.text(f"column.{name}", lang) for name in ("severity", "outcome")]
         table = pd.DataFrame({heads[0]: level, heads[1]: said})
@@ -177,18 +199,6 @@ class Analysis:
 
 
 _URGENT = ("act", "watch", "info")
-
-
-def _sentence(found: Finding, kpi: Mapping[str, Any], lang: str) -> str:
-    rule, _, place = found.rule.partition(":")
-    form = "kpi_change" if rule.startswith("change") else "kpi"
-    names = ("value", "low", "high", "expected")
-    numbers = {name: spell_kpi(getattr(found, name), form, kpi, lang) for name in names}
-    return labels.text(
-        f"finding.{rule}", lang, kpi=kpi["label"][lang], place=place,
-        unit=spell_kpi(found.unit, "unit_name", kpi, lang),
-        direction=labels.text(f"direction.{found.direction}", lang), **numbers,
-    )  # fmt: skip
 
 
 def analyse(

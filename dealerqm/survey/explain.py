@@ -12,6 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from dealerqm.fieldwork.quality import Weighted
+from dealerqm.fieldwork.rows import Array, finding
 from dealerqm.inference.compare import outliers, shrink_means, shrink_shares
 from dealerqm.inference.drivers import Drivers as Importances
 from dealerqm.inference.drivers import drivers as importances
@@ -22,8 +24,6 @@ from dealerqm.sampling.compare import change
 from dealerqm.sampling.design import design
 from dealerqm.stats.intervals import Interval, difference
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.survey.quality import Weighted
-from dealerqm.survey.rows import Array, finding
 from dealerqm.survey.scores import columns, domain, estimate
 
 BOTH = 2  # waves that a change needs

@@ -12,128 +12,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from dealerqm.errors import ParameterError, unknown
-from dealerqm.plan.instrument import INDEX, RECOMMEND
+from dealerqm.fieldwork.population import JOIN
+from dealerqm.fieldwork.quality import FLAGS, STEPS, Weighted, weigh
+from dealerqm.fieldwork.rows import Survey, finding
 from dealerqm.result import Result, Unit
-from dealerqm.sampling.design import Codes, design
-from dealerqm.sampling.estimate import Estimates, mean, nps
-from dealerqm.stats.intervals import wilson
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.survey.quality import FLAGS, LONELY, STEPS, Weighted, weigh
-from dealerqm.survey.rows import Array, Survey, finding
+from dealerqm.survey.estimates import columns as columns
+from dealerqm.survey.estimates import domain as domain
+from dealerqm.survey.estimates import estimate as estimate
+from dealerqm.survey.estimates import flags
 
 ROUNDED = 1e-9  # a relative gap to a target that is only rounding
-SMALL = 100.0  # effective answers below which a share's error is not trusted alone
-
-
-def domain(weighted: Weighted, by: str, wave: str) -> tuple[Codes, list[str]]:
-    """Give each answer the number of its unit in one wave.
-
-    Parameters
-    ----------
-    weighted, by, wave : Weighted, str, str
-        Answers; ``group, region, store`` or a margin; one of their waves.
-
-    Returns
-    -------
-    (ndarray of int, list of str)
-        Unit of each answer, -1 in other waves and stores; names of the units.
-    """
-    survey, unit = weighted.survey, weighted.unit(by)
-    if wave not in weighted.waves:
-        raise ParameterError(unknown("wave", wave, weighted.waves))
-    shown = weighted.rows["store_id"].isin(list(survey.regions))
-    names = sorted(unit[shown].dropna().astype(str).unique())
-    place = unit.map({name: at for at, name in enumerate(names)})
-    inside = shown & (weighted.rows["wave"] == wave) & place.notna()
-    return np.where(inside, place.fillna(-1), -1).astype(np.int64), names
-
-
-def estimate(
-    weighted: Weighted, measure: str, where: Codes, *, raw: bool = False
-) -> Estimates:  # fmt: skip
-    """Estimate a measure in domains.
-
-    Parameters
-    ----------
-    weighted, measure : Weighted, str
-        Answers; one of the instrument's measures.
-    where : ndarray of int
-        Domain of each answer, -1 for none.
-    raw : bool
-        Whether every answer counts one.
-
-    Returns
-    -------
-    Estimates
-        Wilson intervals of shares at the effective number of answers, adjusted-Wald ones of few
-        recommendations, Student's otherwise.
-
-    Notes
-    -----
-    Residuals of a calibration on p levels are too small by √(1 - p/n), so errors and intervals of
-    weighted estimates are widened by its inverse. A share of fewer than 100 effective answers takes
-    the smaller of Kish's number and that of the design, whose estimated error is too often too
-    small (stores of simulated groups: 89 % coverage without, 95 % with this rule).
-    """
-    sample, level = (weighted.raw if raw else weighted.design), weighted.survey.confidence
-    y = weighted.survey.instrument.values(weighted.rows, measure)
-    wide = 1.0 if raw else _widened(weighted, where)
-    if measure == RECOMMEND:
-        score = weighted.rows[RECOMMEND].to_numpy(float)
-        return _apart(nps(sample, score, domain=where, confidence=level), wide, (-1.0, 1.0))
-    if measure == INDEX:
-        found = mean(sample, y, domain=where, confidence=level)
-        return _apart(found, wide, (-np.inf, np.inf))
-    found = mean(sample, y, domain=where, method="wilson", confidence=level)
-    p, few = np.clip(found.estimate, 0, 1), found.n_eff < SMALL
-    with np.errstate(divide="ignore", invalid="ignore"):
-        worth = np.fmin(found.n_eff, np.where(found.se > 0, p * (1 - p) / found.se**2, np.inf))
-    worth = np.where(np.isfinite(found.se), worth, np.nan)
-    ends = wilson(p * worth, worth, confidence=level)
-    both = found._replace(
-        low=np.where(few, ends.low, found.low), high=np.where(few, ends.high, found.high)
-    )
-    return _apart(both, np.where(few, 1.0, wide), (0.0, 1.0))
-
-
-def _widened(weighted: Weighted, where: Codes) -> float:
-    """Return by how much a calibration makes residuals too small in the waves of these domains."""
-    waves = weighted.rows.loc[where >= 0, "wave"].unique()
-    here = weighted.rows["wave"].isin(waves).to_numpy() & (weighted.design.weights > 0)
-    levels = weighted.gaps[weighted.gaps["wave"].isin(waves)] if len(weighted.gaps) else ()
-    free = 1 - len(levels) / max(int(here.sum()), 1)
-    return float(1 / np.sqrt(max(free, 1 / SMALL)))
-
-
-def _apart(found: Estimates, wide: float | Array, scale: tuple[float, float]) -> Estimates:
-    """Move the ends of intervals away from the estimates, inside the scale."""
-    low, high = (found.estimate + wide * (end - found.estimate) for end in (found.low, found.high))
-    return found._replace(
-        se=found.se * wide, low=np.maximum(low, scale[0]), high=np.minimum(high, scale[1])
-    )
-
-
-def columns(found: Estimates, size: int) -> dict[str, Array]:
-    """Lay estimates out over all units.
-
-    Parameters
-    ----------
-    found, size : Estimates, int
-        Of the first domains; number of units.
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``estimate, low, high, se, n, n_eff, deff, df``, NaN for units without an answer.
-    """
-    names = ("estimate", "low", "high", "se", "n", "n_eff", "deff", "df")
-    out = {}
-    for name in names:
-        column = np.full(size, np.nan)
-        column[: found.estimate.size] = getattr(found, name)
-        out[name] = column
-    return out
+NO_TARGETS = "no_targets"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +31,8 @@ class Scores(Result):
     """One measure of the wave by unit, as answered and weighted, each with its interval.
 
     ``state`` says how far a value can be trusted: ``telling`` marks stores in which answering
-    depends on satisfaction, ``few`` and ``suppressed`` count answers.
+    depends on satisfaction, ``few`` and ``suppressed`` count answers. ``flag`` says what limits
+    the interval: one answer, one sampling unit, answers that are all the same, a lonely stratum.
     """
 
     COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
@@ -160,6 +51,7 @@ class Scores(Result):
             "n_eff": Unit("count", "survey.n_eff"),
             "deff": Unit("value", "survey.deff"),
             "state": Unit("word:survey_state", "survey.state"),
+            "flag": Unit("word:survey_sound", "survey.sound"),
         }
     )
     SUMMARY: ClassVar[tuple[str, ...]] = ("unit", "n", "raw", "value", "low", "high", "state")
@@ -186,7 +78,8 @@ def scores(
     measure, wave = measure or survey.instrument.overall, wave or weighted.waves[-1]
     where, names = domain(weighted, by, wave)
     raw = columns(estimate(weighted, measure, where, raw=True), len(names))
-    found = columns(estimate(weighted, measure, where), len(names))
+    estimated = estimate(weighted, measure, where)
+    found = columns(estimated, len(names))
     n = np.nan_to_num(found["n"])
     told = [by == "store" and name in weighted.told for name in names]
     state = np.select(
@@ -198,9 +91,12 @@ def scores(
         "raw_low": raw["low"], "raw_high": raw["high"], "value": found["estimate"],
         "low": found["low"], "high": found["high"], "shift": found["estimate"] - raw["estimate"],
         "n_eff": found["n_eff"], "deff": found["deff"], "state": state,
+        "flag": flags(weighted, where, estimated, len(names)),
     })  # fmt: skip
-    hidden = table.columns.difference(["kpi", "by", "unit", "state"])
-    table.loc[n < survey.k, hidden] = np.nan
+    hidden = table.columns.difference(["kpi", "by", "unit", "state", "flag"])
+    few = n < survey.k
+    table.loc[few, hidden] = np.nan
+    table.loc[few & (n > 0), "flag"] = "withheld"
     note = {
         "wave": wave, "kpis": survey.instrument.measures, "confidence": survey.confidence,
         "suppressed_below": survey.k, **weighted.note,
@@ -213,7 +109,11 @@ def scores(
 
 @dataclass(frozen=True, kw_only=True)
 class Margins(Result):
-    """Every target of the wave: share as answered, share weighted, share in the population."""
+    """Every target of the wave: share as answered, share weighted, share in the population.
+
+    ``verdict`` says whether the weights meet a target within the plan's gap, and which levels had
+    too few answers and meet it together.
+    """
 
     COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
         {
@@ -224,6 +124,7 @@ class Margins(Result):
             "weighted": Unit("share", "survey.weighted"),
             "target": Unit("share", "survey.target"),
             "gap": Unit("share", "survey.gap"),
+            "verdict": Unit("word:survey_verdict", "survey.verdict"),
         }
     )
 
@@ -239,7 +140,8 @@ def margins(weighted: Weighted) -> Margins:
     Returns
     -------
     Margins
-        Empty without targets; who did not answer shows in ``raw`` against ``target``.
+        Empty without targets; who did not answer shows in ``raw`` against ``target``. With a
+        finding where the plan accepts targets that stay unmet.
     """
     survey, gaps = weighted.survey, weighted.gaps
     note = {"wave": survey.wave, **weighted.note}
@@ -248,20 +150,33 @@ def margins(weighted: Weighted) -> Margins:
     mine = gaps[gaps["wave"] == survey.wave]
     answers = weighted.rows[weighted.rows["wave"] == survey.wave]
     found = []
+    limit = survey.settings["weighting"]["gap"]
     for row in mine.to_dict("records"):
-        n = int(answers[row["margin"]].isin(str(row["level"]).split("+")).sum())
+        levels = str(row["level"]).split(JOIN)
+        n = int(answers[row["margin"]].isin(levels).sum())
         total = float(mine.loc[mine["margin"] == row["margin"], "target"].sum())
+        met = "joined" if len(levels) > 1 else "met"
         found.append([row["margin"], row["level"], n, n / len(answers), row["achieved"] / total,
-                      row["target"] / total, row["gap"]])  # fmt: skip
+                      row["target"] / total, row["gap"],
+                      met if abs(row["gap"]) <= limit else "unmet"])  # fmt: skip
     table = pd.DataFrame(found, columns=list(Margins.COLUMNS))
     table["gap"] = table["gap"].where(table["gap"].abs() > ROUNDED, 0.0)
+    worst = table["gap"].abs().max()
+    told = [] if worst <= limit else [
+        finding(survey, "survey_gap", ("group", "group"),
+                {"value": worst, "expected": limit, "form": "share"})
+    ]  # fmt: skip
     table.loc[table["n"] < survey.k, ["n", "raw"]] = np.nan
-    return Margins(frame=table, note={**note, "deff": float(mine["deff"].iloc[0])})
+    note |= {"deff": float(mine["deff"].iloc[0]), "verdict": str(mine["verdict"].iloc[0])}
+    return Margins(frame=table, findings=tuple(told), note=note)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit(Result):
-    """One measure of the group after every step of the weighting, and under other choices."""
+    """One measure of the group after every step of the weighting, and under other choices.
+
+    ``gap`` is the largest relative gap to a target of the population after the step.
+    """
 
     COLUMNS: ClassVar[Mapping[str, Unit]] = MappingProxyType(
         {
@@ -272,6 +187,8 @@ class Audit(Result):
             "low": Unit("kpi", "column.low"),
             "high": Unit("kpi", "column.high"),
             "n_eff": Unit("count", "survey.n_eff"),
+            "gap": Unit("share", "survey.largest_gap"),
+            "verdict": Unit("word:survey_verdict", "survey.verdict"),
         }
     )
 
@@ -292,11 +209,10 @@ def audit(weighted: Weighted, measure: str = "") -> Audit:
     survey = weighted.survey
     measure = measure or survey.instrument.overall
     where, _ = domain(weighted, "group", survey.wave)
-    steps = []
-    psu, strata = weighted.rows["psu"].to_numpy(), weighted.rows["stratum"].to_numpy()
-    for step in STEPS[:-1]:
-        drawn = design(weighted.steps[step], psu=psu, strata=strata, lonely=LONELY)
-        steps.append((step, replace(weighted, design=drawn), where))
+    steps = [
+        (step, replace(weighted, design=weighted.drawn(weighted.steps[step])), where)
+        for step in STEPS[:-1]
+    ]
     steps.append((STEPS[-1], weighted, where))
     for step, choice in (("with_doubtful", "keep"), ("without_any_doubt", "drop")):
         other = weigh(survey, treat=dict.fromkeys(FLAGS, choice), waves=weighted.waves)
@@ -306,12 +222,21 @@ def audit(weighted: Weighted, measure: str = "") -> Audit:
     found = []
     for step, sample, units in steps:
         one = {name: part[0] for name, part in columns(estimate(sample, measure, units), 1).items()}
+        whole = step != "without_telling"
+        gap = sample.largest_gap(sample.design.weights) if whole else np.nan
         found.append([measure, step, one["n"], one["estimate"], one["low"], one["high"],
-                      one["n_eff"]])  # fmt: skip
+                      one["n_eff"], gap, _verdict(survey, gap) if whole else None])  # fmt: skip
     table = pd.DataFrame(found, columns=list(Audit.COLUMNS))
-    table.loc[table["n"].fillna(0) < survey.k, list(Audit.COLUMNS)[2:]] = np.nan
+    table.loc[table["n"].fillna(0) < survey.k, list(Audit.COLUMNS)[2:-1]] = np.nan
     note = {"wave": survey.wave, "kpis": survey.instrument.measures, **weighted.note}
     return Audit(frame=table, note=note)
+
+
+def _verdict(survey: Survey, gap: float) -> str:
+    """Word whether the largest gap is within the plan's."""
+    if np.isnan(gap):
+        return NO_TARGETS
+    return "met" if gap <= survey.settings["weighting"]["gap"] else "unmet"
 
 
 # ---------------------------------------------------------------- channels
@@ -377,7 +302,8 @@ def modes(survey: Survey) -> Modes:
     told = tuple(
         finding(survey, f"survey_mode:{row['unit']}", ("group", "group"),
                 {"value": row["gap"], "low": row["low"], "high": row["high"],
-                 "p_value": row["p_value"], "q_value": row["q_value"]}, severity="info")
+                 "p_value": row["p_value"], "q_value": row["q_value"], "form": "points",
+                 "place_of": "survey_channel"}, severity="info")
         for row in table[table["named"]].to_dict("records")
     )  # fmt: skip
     return Modes(frame=table, findings=told, note={"waves": list(survey.quarters)})

@@ -17,7 +17,8 @@ from scipy import special, stats
 
 from dealerqm import privacy
 from dealerqm.facts import Ask
-from dealerqm.plan.instrument import STAFF, Themes, themes
+from dealerqm.fieldwork.instrument import STAFF, Themes, themes
+from dealerqm.fieldwork.rows import Array, Survey
 from dealerqm.psychometrics.agreement import cross_table, kappa
 from dealerqm.result import Result, Unit
 from dealerqm.sampling.design import design
@@ -25,7 +26,6 @@ from dealerqm.sampling.estimate import Estimates, mean
 from dealerqm.stats import text
 from dealerqm.stats.intervals import wilson
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.survey.rows import Array, Survey
 
 _AGREEMENT = ["kpi", "coded", "dictionary", "model", "kappa", "low", "high"]
 _SPEARMAN, _CLOSE, _FEW = 1.06, 0.999999, 4  # variance of z; a correlation of 1; stores for a link

@@ -183,8 +183,11 @@ def _sampled(margin: _Margin, sample: Array) -> None:
 
 
 def _coded(name: str, given: ArrayLike, levels: Sequence[Any]) -> Codes:
-    labelled: Any = np.asarray(given, object) if isinstance(given, list | tuple) else given
-    found, labels = pd.factorize(labelled)
+    labelled: Any = given
+    # text that pandas keeps as objects is factorised faster as an array of them
+    if isinstance(given, list | tuple) or _storage(given) == "python":
+        labelled = np.asarray(given, object)
+    found, labels = pd.factorize(labelled, size_hint=len(levels))
     if found.size and found.min() < 0:
         gone = np.flatnonzero(found < 0)
         raise MethodError(
@@ -200,6 +203,10 @@ def _coded(name: str, given: ArrayLike, levels: Sequence[Any]) -> Codes:
                 f"targets there are for {close}. Add its total, or merge the level."
             )
     return np.array([place[label] for label in labels], np.int64)[found]
+
+
+def _storage(given: ArrayLike) -> str:
+    return str(getattr(getattr(given, "dtype", None), "storage", ""))
 
 
 def _agree(table: Sequence[_Margin]) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from dealerqm.errors import MethodError
-from dealerqm.inference.tests import holm
 from dealerqm.psychometrics.answers import index_scores, index_weights
 from dealerqm.sampling.compare import change, contrast, quantile, together
 from dealerqm.sampling.design import codes, design
@@ -325,7 +324,7 @@ def pairwise(case, frame, folder):
         "estimate": shaped(expected.get("estimate"), labels, made.estimate),
         "se": shaped(expected.get("se"), labels, made.se),
         "z": made.estimate / made.se, "p_normal": made.p,
-        "p_holm": holm(made.p), "p_bh": multiple.benjamini_hochberg(made.p),
+        "p_holm": multiple.holm(made.p), "p_bh": multiple.benjamini_hochberg(made.p),
     }  # fmt: skip
 
 

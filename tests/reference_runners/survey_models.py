@@ -392,13 +392,11 @@ def quadrants(case, frame):
 def contrasts(case, frame):
     fields = case["design"]
     x, y, made = variables(case, frame)
-    bounds = {
-        name: float(re.search(r"[\d.]+", str(fields[key]))[0])
-        for name, keys in {"poor": ("low", "penalty"), "good": ("high", "reward")}.items()
-        for key in keys
-        if key in fields
-    }
-    found = answers.penalty_reward(x, y, made, **bounds)
+    poor, good = (
+        next(float(re.search(r"[\d.]+", str(fields[key]))[0]) for key in keys if key in fields)
+        for keys in (("low", "penalty"), ("high", "reward"))
+    )
+    found = answers.penalty_reward(x, y, made, cuts=(poor, good))
     return {"penalty": found.penalty.estimate, "reward": found.reward.estimate}
 
 

@@ -14,25 +14,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
 from dealerqm.errors import MethodError, ParameterError, unknown
-from dealerqm.inference.regression import matrix
+from dealerqm.fieldwork.population import JOIN, Flags, for_the_silent, to_targets
+from dealerqm.fieldwork.response import Telling, telling
+from dealerqm.fieldwork.rows import Array, Survey, finding
 from dealerqm.result import Result, Unit
 from dealerqm.sampling.design import Design, calibrated, design
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.survey.response import Telling, telling
-from dealerqm.survey.rows import Array, Survey, finding
-from dealerqm.weights.calibration import respond, response_classes, response_propensity
-from dealerqm.weights.raking import rake
-from dealerqm.weights.weighting import Calibration, Weighting, trim
+from dealerqm.weights.weighting import Calibration
 
-Flags = NDArray[np.bool_]
 FLAGS = ("duplicate", "coached", "straight", "hurried")
 STEPS = ("answers", "design_weights", "response_classes", "calibrated")
-LONELY = "average"  # a stratum with one sampling unit gets the mean variance of the others
-MANY, _CHANGE = 60, 2  # most levels of a variable of the response model; waves of a change
+_CHANGE = 2  # waves of a change
 _ROUNDS = 5  # of naming advisers and measuring the others again
 
 
@@ -189,11 +184,13 @@ class Weighted:
     raw, design : Design
         Every answer counting one; and with the final weights, calibration known to its errors.
     gaps : DataFrame
-        ``wave, margin, level, target, achieved, gap``, ``deff`` of the weights of the wave.
+        ``wave, margin, level, target, achieved, gap``, and ``deff, verdict`` of the wave.
     steps : mapping of str to ndarray
         Weights after each of ``STEPS``.
     telling : Telling
         Stores whose level no weight can repair.
+    lonely : frozenset of str
+        Strata with one sampling unit; the plan says where their variance comes from.
     note : mapping
         Margins used, levels joined, gaps to targets, what was dropped and trimmed.
     """
@@ -206,12 +203,30 @@ class Weighted:
     gaps: pd.DataFrame
     steps: Mapping[str, Array]
     telling: Telling
+    lonely: frozenset[str]
     note: Mapping[str, Any]
 
     @property
     def told(self) -> set[str]:
         """Stores in which answering depends on satisfaction."""
         return set(self.telling.frame.loc[self.telling.frame["named"].astype(bool), "unit"])
+
+    def drawn(self, weights: Array) -> Design:
+        """Return the design of the answers with other weights."""
+        return _design(self.survey, self.rows, weights)
+
+    def largest_gap(self, weights: Array) -> float:
+        """Return the largest relative gap to a target of the newest wave, as a share; or NaN."""
+        mine, worst = self.gaps[self.gaps["wave"] == self.waves[-1]], np.nan
+        here = (self.rows["wave"] == self.waves[-1]).to_numpy(bool)
+        for margin, part in mine.groupby("margin"):
+            target = part["target"].to_numpy(float)
+            place = {one: at for at, level in enumerate(part["level"]) for one in level.split(JOIN)}
+            code = self.rows.loc[here, str(margin)].map(place).fillna(-1).to_numpy(np.int64)
+            sums = np.bincount(code + 1, weights[here], target.size + 1)[1:]
+            gaps = np.abs(sums / sums.sum() / (target / target.sum()) - 1)
+            worst = float(np.fmax(worst, gaps.max()))
+        return worst
 
     def unit(self, by: str) -> pd.Series:
         """Return the unit of every answer: group, region, store, or any column of the rows."""
@@ -249,15 +264,14 @@ def weigh(
     Raises
     ------
     MethodError
-        If nobody answered, a level has no target, margins of a wave disagree on the total, or the
-        targets cannot be met together; the message names the wave, the level and what helps.
+        If nobody answered, or as :func:`dealerqm.fieldwork.population.to_targets` says.
 
     Notes
     -----
     Wave by wave: design weights; those who answered stand for the silent ones of their class of
-    like chances to answer (logit on margins of at most 60 levels); raked to the targets of the
-    quarter, levels with few answers joined first; weights above the plan's multiple of their mean
-    cut, the rest shared out, raked again. Without targets the weights of the classes stay.
+    like chances to answer; raked to the targets of the quarter, levels with few answers joined
+    first; weights above the plan's multiple of their mean cut, the rest shared out, raked again.
+    Without targets the weights of the classes stay.
     """
     treat = dict(treat or survey.settings["quality"]["treat"])
     waves = tuple(waves) or tuple(survey.quarters)[-_CHANGE:]
@@ -271,130 +285,39 @@ def weigh(
     kept = (survey.rows["answered"] & ~marked[dropped].any(axis=1)).to_numpy(bool)
     if not kept.any():
         raise MethodError(f"survey: nobody answered in {', '.join(waves)}.")
-    classes = _for_the_silent(survey, kept)
+    classes = for_the_silent(survey, kept)
     rows = survey.rows.join(marked)[survey.rows["answered"]]
     place = rows.index.to_numpy()
     rows = rows.reset_index(drop=True)
-    psu, strata = rows["psu"].to_numpy(), rows["stratum"].to_numpy()
-    start = design(classes[place], psu=psu, strata=strata, lonely=LONELY)
-    weights, codes, gaps, note = _calibrated(survey, rows, start.weights)
-    on = Calibration(start.weights, margins=tuple(codes))
+    start = _design(survey, rows, classes[place])
+    met = to_targets(survey, rows, start.weights)
+    on = Calibration(start.weights, margins=tuple(met.codes))
     base = np.where(kept[place], rows["base_weight"].to_numpy(float), 0.0)
-    note |= {
+    units = rows.groupby("stratum")["psu"].nunique()
+    lonely = frozenset(units.index[units == 1])
+    note = met.note | {
+        "lonely_strata": sorted(lonely), "lonely": survey.settings["weighting"]["lonely"],
         "answers": len(rows), "dropped": {name: int(rows[name].sum()) for name in dropped},
         "kept_though_doubtful": {n: int(rows[n].sum()) for n in FLAGS if n not in dropped},
     }  # fmt: skip
     ones = np.ones(len(rows))
     return Weighted(
         survey=whole, waves=waves, rows=rows,
-        raw=design(ones, psu=psu, strata=strata, lonely=LONELY),
-        design=calibrated(start, weights, on=on) if codes else start, gaps=gaps,
-        steps=dict(zip(STEPS, (ones, base, start.weights, weights), strict=True)),
-        telling=found, note=MappingProxyType(note),
+        raw=_design(survey, rows, ones), gaps=met.gaps,
+        design=calibrated(start, met.weights, on=on) if met.codes else start,
+        steps=dict(zip(STEPS, (ones, base, start.weights, met.weights), strict=True)),
+        telling=found, lonely=lonely, note=MappingProxyType(note),
     )  # fmt: skip
 
 
-def _joined(values: pd.Series, levels: Mapping[str, float], least: int) -> dict[str, str]:
-    """Join levels with too few answers, the smallest first, and name each level's group."""
-    count = values.value_counts().reindex(list(levels), fill_value=0)
-    groups = [([str(level)], int(n)) for level, n in count.items()]
-    while len(groups) > 1:
-        groups.sort(key=lambda group: (group[1], group[0]))
-        if groups[0][1] >= least:
-            break
-        (one, n), (two, m) = groups[:2]
-        groups[:2] = [(sorted(one + two), n + m)]
-    return {level: "+".join(names) for names, _ in groups for level in names}
-
-
-def _for_the_silent(survey: Survey, kept: Flags) -> Array:
-    """Return design weights that stand for those who did not answer, wave by wave."""
-    rows, made = survey.rows, survey.settings["weighting"]
-    weights = rows["base_weight"].to_numpy(float)
-    due = (rows["disposition"] != "pending").to_numpy(bool)
-    known = {}
-    for name in ["wave", *(n for n in survey.settings["margins"] if n in rows)]:
-        levels = dict.fromkeys(rows[name].unique(), 1.0)
-        group = rows[name].map(_joined(rows.loc[kept, name], levels, made["level_answers"]))
-        if 1 < group[due].nunique() <= MANY:
-            known[name] = group[due].to_numpy()
-    chance = np.ones(len(rows))
-    if known and not kept[due].all():
-        chance[due] = response_propensity(matrix(known).x, kept[due], weights=weights[due]).chance
-    out = np.zeros(len(rows))
-    for wave in survey.quarters:
-        here = due & (rows["wave"] == wave).to_numpy(bool)
-        if kept[here].any():
-            code = response_classes(chance[here], kept[here], classes=made["classes"],
-                                    least=made["class_answers"])  # fmt: skip
-            out[here] = respond(weights[here], kept[here], code).weights
-    return out
-
-
-def _calibrated(
-    survey: Survey, rows: pd.DataFrame, start: Array
-) -> tuple[Array, list[NDArray[np.int64]], pd.DataFrame, dict[str, Any]]:
-    """Rake each wave to its quarter: weights, codes of the margins, targets with gaps, note."""
-    made, weights = survey.settings["weighting"], start.copy()
-    names = [name for name in survey.settings["margins"] if name in rows]
-    codes = {name: np.zeros(len(rows), np.int64) for name in names}
-    shift = dict.fromkeys(names, 1)  # 0 is: no target in this wave
-    note: dict[str, Any] = {"joined_levels": [], "no_targets": [], "cut_weights": {}}
-    told = []
-    for wave in survey.quarters:
-        here = ((rows["wave"] == wave) & (start > 0)).to_numpy(bool)
-        margins, targets, joins = _margins(survey, rows[here], wave)
-        note["joined_levels"] += joins
-        if not targets or not here.any():
-            note["no_targets"].append(wave)
-            continue
-        try:
-            found = rake(start[here], margins, targets, gap=made["gap"])
-            found, note["cut_weights"][wave] = _cut(found, margins, targets, made)
-        except MethodError as error:
-            raise MethodError(f"survey weights, wave {wave}: {error}") from None
-        weights[here] = found.weights
-        for name in targets:
-            levels = {level: at for at, level in enumerate(targets[name])}
-            codes[name][here] = shift[name] + margins[name].map(levels).to_numpy(np.int64)
-            shift[name] += len(levels)
-        told.append(pd.DataFrame(found.gaps._asdict()).assign(wave=wave, deff=found.deff))
-    used = [name for name in names if shift[name] > 1]
-    gaps = pd.concat(told, ignore_index=True) if told else pd.DataFrame()
-    return weights, [codes[name] for name in used], gaps, {"margins": used, **note}
-
-
-def _margins(
-    survey: Survey, answers: pd.DataFrame, wave: str
-) -> tuple[dict[str, pd.Series], dict[str, dict[str, float]], list[str]]:
-    """Return the levels of each margin, their targets, and which levels were joined."""
-    targets = survey.targets[survey.targets["quarter"] == survey.quarters[wave]]
-    margins: dict[str, pd.Series] = {}
-    totals: dict[str, dict[str, float]] = {}
-    joins: list[str] = []
-    for name in survey.settings["margins"]:
-        mine = targets[targets["margin"] == name]
-        if mine.empty or name not in answers:
-            continue
-        counts = dict(zip(mine["level"].astype(str), mine["count"].astype(float), strict=True))
-        counts = {level: count for level, count in counts.items() if count > 0}
-        group = _joined(answers[name], counts, survey.settings["weighting"]["level_answers"])
-        margins[name] = answers[name].map(lambda level, group=group: group.get(level, level))
-        totals[name] = dict.fromkeys(sorted(set(group.values())), 0.0)
-        for level, count in counts.items():
-            totals[name][group[level]] += count
-        joins += [f"{wave} {name}: {g}" for g in sorted(set(group.values())) if "+" in g]
-    return margins, totals, joins
-
-
-def _cut(
-    found: Weighting, margins: Mapping[str, pd.Series], targets: Mapping[str, dict[str, float]],
-    made: Mapping[str, Any],
-) -> tuple[Weighting, int]:  # fmt: skip
-    """Cut the largest weights, share out what was cut, and rake again; say how many were cut."""
-    high = made["trim"] * float(np.mean(found.weights))
-    many = int((found.weights > high).sum())
-    if not many:
-        return found, 0
-    less = trim(found, 0.0, high, mode="repeat", gap=made["gap"])
-    return rake(less.weights, margins, targets, gap=made["gap"]), many
+def _design(survey: Survey, rows: pd.DataFrame, weights: Array) -> Design:
+    """Describe how the answers were drawn, with any weights; lonely strata as the plan says."""
+    psu, strata = rows["psu"].to_numpy(), rows["stratum"].to_numpy()
+    rule = survey.settings["weighting"]["lonely"]
+    try:
+        return design(weights, psu=psu, strata=strata, lonely=rule)
+    except MethodError as error:
+        raise MethodError(
+            f"survey weights: {error} In the plan: [survey.weighting] lonely."
+            if rule == "refuse" else f"survey weights: {error}"
+        ) from None  # fmt: skip

@@ -13,12 +13,12 @@ from scipy import special
 
 from dealerqm.conditions import Term
 from dealerqm.facts import Ask
+from dealerqm.fieldwork.instrument import RECOMMEND
+from dealerqm.fieldwork.rows import ROWS_CAP, Survey, finding
 from dealerqm.plan.check import span
-from dealerqm.plan.instrument import RECOMMEND
 from dealerqm.result import Result, Unit
 from dealerqm.stats.intervals import wilson
 from dealerqm.stats.multiple import benjamini_hochberg
-from dealerqm.survey.rows import ROWS_CAP, Survey, finding
 
 DISPOSITIONS = ("complete", "partial", "break_off", "none", "pending")
 FULL = 100  # per cent: what the weights of an index sum to

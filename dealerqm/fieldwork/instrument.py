@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,14 @@ TABLE = "survey_responses"
 CUSTOMER, STAFF = "customer", "staff"
 RECOMMEND, INDEX, NONE = "recommend", "index", "none"
 PROMOTER, DETRACTOR = 9, 6  # the definition of the net promoter score
+
+
+class Clean(NamedTuple):
+    """Scores with NaN where none is left, and marks of codes and of scores off the scale."""
+
+    score: Array
+    code: NDArray[np.bool_]
+    outside: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,14 @@ class Instrument:
         here = rows["touchpoint"].isin(self.asked_at(item)) | (who == STAFF)
         marked: NDArray[np.bool_] = (here & (rows["respondent"] == who)).to_numpy(bool)
         return marked
+
+    def clean(self, item: str, score: Array) -> Clean:
+        """Set codes ("not applicable") and scores off the scale of an item aside."""
+        column, said = self.plan.tables[TABLE].columns[item], np.isfinite(score)
+        code = said & np.isin(score, column.codes)
+        low, high = column.minimum or 0.0, column.maximum or np.inf
+        outside = said & ~code & ((score < low) | (score > high))
+        return Clean(np.where(code | outside, np.nan, score), code, outside)
 
     @property
     def overall(self) -> str:

@@ -20,15 +20,15 @@ from dealerqm import store
 from dealerqm.conditions import Term, parse
 from dealerqm.errors import MethodError, ParameterError, unknown
 from dealerqm.facts import Ask, Facts
+from dealerqm.fieldwork.instrument import CUSTOMER, RECOMMEND, STAFF, TABLE, Instrument
 from dealerqm.period import Period, of
 from dealerqm.period import parse as parse_period
 from dealerqm.plan import Plan
-from dealerqm.plan.instrument import CUSTOMER, RECOMMEND, STAFF, TABLE, Instrument
 from dealerqm.result import Finding, Result, Unit
 
 Array = NDArray[np.float64]
 UNKNOWN, YES, NO = "unknown", "yes", "no"
-ROWS_CAP = 3_000_000  # invitations of 1,000 stores over two years
+ROWS_CAP = 30_000_000  # of tables in which something is looked up: two or three columns
 DAY = 86_400  # seconds
 _COLUMNS = (
     "respondent", "customer_id", "store_id", "staff_id", "touchpoint", "event_id", "channel",
@@ -122,7 +122,8 @@ def finding(
     unit : (str, str)
         Type of unit and unit.
     numbers : mapping
-        ``value, expected, low, high, p_value, q_value, direction`` as far as they exist.
+        ``value, expected, low, high, p_value, q_value, direction`` as far as they exist, and
+        ``form`` and ``place_of``, which ``wording.finding_text`` reads.
     kpi : str
         Statistic of the KPI that it is about.
     severity : str
@@ -134,11 +135,12 @@ def finding(
         About the quarter of the wave.
     """
     known = {name: value for name, value in numbers.items() if value is not None}
+    spelled: dict[str, Any] = {n: known.pop(n) for n in ("form", "place_of") if n in known}
     return Finding(
         quarter=survey.period.key, subject="survey", rule=rule, kpi=survey.instrument.kpi(kpi),
         unit_type=unit[0], unit=unit[1], period_start=survey.period.start,
         period_end=survey.period.end, severity=severity,
-        evidence={"table": "survey_responses", "wave": survey.wave}, **known,
+        evidence={"table": "survey_responses", "wave": survey.wave, **spelled}, **known,
     )  # fmt: skip
 
 
@@ -188,7 +190,8 @@ def load(
     Raises
     ------
     ParameterError, MethodError
-        If no wave was sent out by then; if some rows have a weight and others have none.
+        If no wave was sent out by then; if some rows have a weight and others have none; if there
+        are more invitations than the plan analyses at once.
     """
     made = plan.settings["survey"]
     quarters = _waves(facts, plan, period)
@@ -232,21 +235,25 @@ def _waves(facts: Facts, plan: Plan, period: Period) -> dict[str, str]:
 
 def _rows(facts: Facts, plan: Plan, waves: list[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the invitations with clean scores, and how many scores were set aside."""
-    instrument, contract = Instrument(plan), plan.tables[TABLE].columns
+    instrument = Instrument(plan)
     names = [*_COLUMNS, *instrument.items(), *instrument.items(STAFF), "comment"]
-    ask = Ask(TABLE, ("wave", "response_id"), (Term("wave", "in", tuple(waves)),))
-    found = facts.rows(ask, names, cap=ROWS_CAP)
+    inside, most = (Term("wave", "in", tuple(waves)),), plan.settings["survey"]["max_rows"]
+    count = int(facts.counts(Ask(TABLE, (), inside), {})["rows"].sum())
+    if count > most:
+        raise MethodError(
+            f"survey: {count:,} invitations in {len(waves)} waves, from {waves[0]} on; the plan "
+            f"analyses at most {most:,} at once. Set fewer [survey] waves, raise max_rows where "
+            "the memory allows, or estimate from cells: survey.estimates.cells takes any number."
+        )
+    found = facts.rows(Ask(TABLE, ("wave", "response_id"), inside), names, cap=most)
     note = dict.fromkeys(("not_applicable", "out_of_scale", "not_asked"), 0)
     for name in instrument.scored:
-        column, score = contract[name], found[name].astype("float64").to_numpy()
-        said = np.isfinite(score)
-        code = said & np.isin(score, column.codes)
-        low, high = column.minimum or 0.0, column.maximum or np.inf
-        outside = said & ~code & ((score < low) | (score > high))
-        foreign = said & ~code & ~outside & ~instrument.asked(found, name)
+        given = np.asarray(found[name].astype("float64"), np.float64)
+        score, code, outside = instrument.clean(name, given)
+        foreign = np.isfinite(score) & ~instrument.asked(found, name)
         for word, gone in zip(tuple(note), (code, outside, foreign), strict=True):
             note[word] += int(gone.sum())
-        found[name] = np.where(code | outside | foreign, np.nan, score)
+        found[name] = np.where(foreign, np.nan, score)
     for name in ("base_weight", "duration_s", "answer_s", "invite_age_s"):
         found[name] = found[name].astype("float64")
     return _designed(_disposed(found, instrument), note), note
@@ -345,8 +352,8 @@ def coverage(survey: Survey) -> Coverage:
         if (store, touchpoint) not in asked
     ]
     told = tuple(
-        finding(survey, f"survey_never:{place}", ("store", store), {"direction": "none"},
-                kpi="within", severity="watch")
+        finding(survey, f"survey_never:{place}", ("store", store),
+                {"direction": "none", "place_of": "touchpoint"}, kpi="within")
         for store, place, _ in never
     )  # fmt: skip
     table = pd.DataFrame(never, columns=list(Coverage.COLUMNS))
