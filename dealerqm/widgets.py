@@ -18,6 +18,7 @@ from dealerqm.review import Review, chart, choices, finding_text, open_register,
 from dealerqm.rules.sets import SETS
 from dealerqm.spc.named import ALLOWED, AUTO, CALIBRATED
 from dealerqm.spc.stack import scale_of
+from dealerqm.survey import Analysis
 
 ALL = "all"
 WIDE = w.Layout(width="auto", min_width="16em")
@@ -25,6 +26,8 @@ FITTED = '<svg style="max-width:100%;height:auto" '
 DECISIONS = ("remark", "exclusion", "accept", "refuse")
 SIGNALS = ["period", "rule", "side", "start", "members"]
 WHY = ["chart", "reasons", "points", "dispersion", "season_p", "phi"]
+_HEADS = {"item": "item", "by": "split", "weighting": "weighting"}
+SCORES = ["unit", "n", "raw", "value", "low", "high", "state"]
 
 
 def table(result: Result, lang: str, columns: list[str] | None = None) -> str:
@@ -198,6 +201,83 @@ class ChartDesk(w.VBox):  # type: ignore[misc]
         self.said.value = f"<p>{escape(labels.text('widget.written', self.lang, name=key))}</p>"
         self.because.value = ""
         self.draw()
+
+
+def survey_desk(
+    done: Analysis, *, item: str = "", by: str = "store", weighting: str = "on", lang: str = "zh"
+) -> SurveyDesk:
+    """Open a desk on which to choose an item of the survey, a subgroup, and weights or none.
+
+    Parameters
+    ----------
+    done : Analysis
+        The survey of a wave.
+    item, by, weighting : str
+        Where to begin, one of ``done.choices``; no item means the overall one.
+    lang : str
+        Language.
+
+    Returns
+    -------
+    SurveyDesk
+        Shown by naming it at the end of a cell.
+    """
+    return SurveyDesk(done, (item or done.choices["item"][0], by, weighting), lang)
+
+
+class SurveyDesk(w.VBox):  # type: ignore[misc]
+    """Scores of one item by subgroup, with the line of parameters that gives the same.
+
+    Parameters
+    ----------
+    done : Analysis
+        The survey of a wave.
+    start : (str, str, str)
+        Item, subgroup and weighting to begin with.
+    lang : str
+        Language.
+    """
+
+    def __init__(self, done: Analysis, start: tuple[str, str, str], lang: str) -> None:
+        self.done, self.lang = done, lang
+        self.item, self.by, self.weighting = (
+            w.Dropdown(
+                options=[(self._name(kind, value), value) for value in values], value=begin,
+                description=labels.text(f"widget.{_HEADS[kind]}", lang), layout=WIDE,
+            )
+            for (kind, values), begin in zip(done.choices.items(), start, strict=True)
+        )  # fmt: skip
+        self.picture, self.scores = w.HTML(), w.HTML()
+        self.line = w.Text(disabled=True, layout=w.Layout(width="100%"))
+        for choice in (self.item, self.by, self.weighting):
+            choice.observe(lambda _: self.draw(), "value")
+        super().__init__([
+            w.HBox([self.item, self.by, self.weighting]), self.line, self.picture, self.scores,
+        ])  # fmt: skip
+        self.draw()
+
+    def _name(self, kind: str, value: str) -> str:
+        if kind == "item":
+            return str(self.done.survey.instrument.measures[value]["label"][self.lang])
+        return (
+            labels.text(f"survey_{kind}.{value}", self.lang)
+            if (
+                f"survey_{kind}.{value}" in labels.keys()  # noqa: SIM118  no mapping
+            )
+            else value
+        )
+
+    def draw(self) -> None:
+        """Draw what is chosen; a choice that does not fit is answered in words."""
+        item, by, weighting = self.item.value, self.by.value, self.weighting.value
+        self.line.value = f'item, by, weighting = "{item}", "{by}", "{weighting}"'
+        try:
+            view = self.done.view(item, by, weighting)
+        except DealerqmError as error:
+            self.picture.value, self.scores.value = f"<p>{escape(str(error))}</p>", ""
+            return
+        self.picture.value = view.plot(self.lang).svg.replace("<svg ", FITTED, 1)
+        self.scores.value = table(view, self.lang, SCORES)
 
 
 _WRITERS: dict[str, Callable[[registers.Register, tuple[str, str], str, Any], str]] = {

@@ -6,8 +6,10 @@ from functools import cache
 import pytest
 import review_case
 
+from dealerqm import labels, survey
+from dealerqm import review as reviewing
 from dealerqm.registers import Register, Scope, chart_notes
-from dealerqm.widgets import ChartDesk, table
+from dealerqm.widgets import ChartDesk, survey_desk, table
 
 
 @cache
@@ -95,3 +97,40 @@ def test_hostile_text_stays_text(desk):
 def test_no_rows_are_a_sentence(desk):
     empty = review().charts.signals.where(kpi="nothing")
     assert table(empty, "en").startswith("<p>No rule")
+
+
+# ---------------------------------------------------------------- the desk of the survey
+
+
+@pytest.fixture(scope="module")
+def done(sample_project):
+    return survey.analyse(*reviewing.prepare(reviewing.Parameters(project=str(sample_project))))
+
+
+def test_the_survey_s_desk_shows_what_the_static_cell_shows(done):
+    shown = survey_desk(done, lang="en")
+    view = done.view("overall", "store", "on")
+    assert shown.line.value == 'item, by, weighting = "overall", "store", "on"'
+    assert view.plot("en").svg.split(">", 1)[1] in shown.picture.value
+    assert "S01" in shown.scores.value
+
+
+@pytest.mark.parametrize(
+    ("widget", "value"), [("item", "price"), ("by", "channel"), ("weighting", "off")]
+)
+def test_each_choice_redraws_the_survey(done, widget, value):
+    shown = survey_desk(done, lang="zh")
+    before = (shown.picture.value, shown.scores.value)
+    getattr(shown, widget).value = value
+    assert f'"{value}"' in shown.line.value
+    assert shown.picture.value != before[0] or shown.scores.value != before[1]
+    wanted = done.view(shown.item.value, shown.by.value, shown.weighting.value)
+    assert wanted.plot("zh").svg.split(">", 1)[1] in shown.picture.value
+
+
+def test_the_survey_s_choices_have_names_in_both_languages(done):
+    for lang in labels.languages():
+        shown = survey_desk(done, lang=lang)
+        names = [name for box in (shown.item, shown.by, shown.weighting) for name, _ in box.options]
+        assert len(names) == sum(len(values) for values in done.choices.values())
+        assert lang == "en" or not any(name.isascii() and "_" in name for name in names)
